@@ -1,0 +1,169 @@
+"""What an answer says about itself: status, grade of evidence, reasons."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, final
+
+from queueing_llm._validate import Real
+
+
+class Status(Enum):
+    """The three answers to "does this system keep up?"."""
+
+    STABLE = "stable"
+    UNSTABLE = "unstable"
+    UNDECIDED = "undecided"
+
+
+class Evidence(Enum):
+    """How an answer is known, strongest first."""
+
+    PROVED = "proved"
+    """An exact certificate, checked again without a solver."""
+    THEOREM = "theorem"
+    """A published theorem, or a closed argument from it, whose hypotheses were checked."""
+    NUMERICAL = "numerical"
+    """A closed form or converged computation of ours, with an error bound."""
+    SIMULATED = "simulated"
+    """Replicated simulation, with a confidence statement."""
+    NONE = "none"
+    """Nothing that would carry an answer."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One condition that an argument needs, and what the check of it found.
+
+    Parameters
+    ----------
+    name : str
+        The condition, as a short sentence.
+    holds : bool
+        Whether it holds.
+    how : str
+        How it was checked, with the numbers seen.
+    """
+
+    name: str
+    holds: bool
+    how: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CriticalRate:
+    r"""The arrival rate at which one policy stops keeping up.
+
+    Parameters
+    ----------
+    value : number or None
+        :math:`\lambda_c` [requests/s], exact (a Fraction) where the data are; None if it is
+        not known.
+    low, high : number
+        Below ``low`` the policy is stable and above ``high`` it is not, on the evidence
+        given; both equal ``value`` for a theorem or a closed form [requests/s].
+    evidence : Evidence
+        How it is known.
+    basis : str
+        The argument in a sentence.
+    hypotheses : tuple of Hypothesis
+        What was checked for it.
+    """
+
+    value: Real | None
+    low: Real
+    high: Real
+    evidence: Evidence
+    basis: str
+    hypotheses: tuple[Hypothesis, ...] = ()
+
+    @classmethod
+    def exactly(
+        cls,
+        value: Real,
+        evidence: Evidence,
+        *,
+        basis: str,
+        hypotheses: tuple[Hypothesis, ...] = (),
+    ) -> "CriticalRate":
+        """Return a critical rate that is known without an interval."""
+        return cls(value, value, value, evidence, basis, hypotheses)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    r"""What no policy can exceed on an engine.
+
+    Parameters
+    ----------
+    requests_per_second : number
+        :math:`r^\star / \bar w`, or :math:`1 / E[v]` where the step time reads the KV cache.
+    tokens_per_second : number
+        :math:`r^\star = \max_n n / t(n)`.
+    best_batch : tuple of int
+        The batch :math:`(x, y)` that attains it: prefill and decode tokens.
+    is_attained : bool
+        Whether some policy is known to be stable at every rate below; otherwise the number
+        is only an upper bound.
+    basis : str
+        The argument in a sentence.
+    """
+
+    requests_per_second: Real
+    tokens_per_second: Real
+    best_batch: tuple[int, int]
+    is_attained: bool
+    basis: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    r"""Whether one policy keeps an engine stable under a workload, and how it is known.
+
+    Parameters
+    ----------
+    status : Status
+        The answer.
+    evidence : Evidence
+        How the answer is known; never a higher grade than it has.
+    policy : str
+        Name of the policy.
+    arrival_rate : number
+        :math:`\lambda` [requests/s].
+    critical_rate : CriticalRate
+        The policy's own boundary.
+    capacity : Capacity
+        What no policy can exceed.
+    growth : number or None
+        Growth of the backlog in the fluid limit [tokens/s]: 0 if stable; None if unknown.
+    reason : str
+        The decisive comparison in a sentence.
+    certificate : object or None
+        An exact certificate, where there is one.
+    """
+
+    status: Status
+    evidence: Evidence
+    policy: str
+    arrival_rate: Real
+    critical_rate: CriticalRate
+    capacity: Capacity
+    growth: Real | None
+    reason: str
+    certificate: Any = None
+
+    @property
+    def load(self) -> Real:
+        r""":math:`\rho`: arrival rate over capacity [1]."""
+        return self.arrival_rate / self.capacity.requests_per_second
+
+    @property
+    def margin(self) -> Real | None:
+        """Share of the policy's own critical rate that is left [1]; negative beyond it."""
+        critical = self.critical_rate.value
+        if critical is None or critical == 0:
+            return None
+        return 1 - self.arrival_rate / critical

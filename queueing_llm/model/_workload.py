@@ -1,0 +1,301 @@
+"""The workload: when requests arrive and how long they are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Self, final
+
+import numpy as np
+
+from queueing_llm._validate import Domain, Rate, Real, check
+from queueing_llm.errors import InvalidArgument
+from queueing_llm.model._arguments import Integers, Reals, check_draw, check_kind, exact
+from queueing_llm.model._arrivals import AbstractArrivals
+from queueing_llm.model._joint_lengths import (
+    AbstractRequestLengths,
+    EmpiricalLengths,
+    IndependentLengths,
+    length_law,
+)
+from queueing_llm.model._lengths import AbstractLength
+from queueing_llm.model._moments import LengthMoments
+from queueing_llm.model._recorded_arrivals import ReplayArrivals, ScheduledArrivals
+from queueing_llm.model._renewal_arrivals import PoissonArrivals
+from queueing_llm.model._requests import (
+    RequestClass,
+    Requests,
+    requests_of_classes,
+    requests_of_one_class,
+)
+from queueing_llm.model._trace import Trace
+
+Scale = Annotated[Real, Domain("s", "1", above=0)]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Requests of one or more classes that arrive in one stream.
+
+    The class of each request is drawn independently, with probability proportional to the
+    class's share; its lengths then follow the law of its class.
+
+    Parameters
+    ----------
+    arrivals : AbstractArrivals
+        When requests arrive.
+    classes : sequence of RequestClass
+        What arrives; at least one, with different names.
+
+    Raises
+    ------
+    InvalidArgument
+        If an argument is of another kind, there is no class, or two share a name.
+
+    Examples
+    --------
+    >>> from queueing_llm.model import Workload
+    >>> load = Workload.poisson(arrival_rate=10.4, prompt_tokens=129, output_tokens=112)
+    >>> load.moments.product
+    Fraction(14448, 1)
+    """
+
+    arrivals: AbstractArrivals
+    classes: Sequence[RequestClass]
+
+    def __post_init__(self) -> None:
+        check_kind(self.arrivals, "arrivals", kind=AbstractArrivals, such_as="PoissonArrivals")
+        listed = isinstance(self.classes, list | tuple) and len(self.classes) > 0
+        if not listed or not all(isinstance(c, RequestClass) for c in self.classes):
+            msg = f"classes must be a non-empty list of RequestClass, got {self.classes!r}."
+            raise InvalidArgument(msg)
+        names = [c.name for c in self.classes]
+        if len(set(names)) < len(names):
+            msg = f"classes must have different names, got {names!r}."
+            raise InvalidArgument(msg)
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+    @classmethod
+    def of(cls, arrivals: AbstractArrivals, lengths: AbstractRequestLengths) -> Self:
+        """Return the workload of one class with the given joint length law."""
+        return cls(arrivals, (RequestClass("request", lengths),))
+
+    @classmethod
+    def poisson(
+        cls,
+        arrival_rate: Real,
+        *,
+        prompt_tokens: int | AbstractLength,
+        output_tokens: int | AbstractLength,
+    ) -> Self:
+        r"""Return Poisson arrivals of requests with independent lengths.
+
+        Parameters
+        ----------
+        arrival_rate : Real
+            :math:`\lambda` [requests/s].
+        prompt_tokens, output_tokens : int or AbstractLength
+            :math:`p`, :math:`d` [tokens]; an integer makes all requests alike.
+
+        Returns
+        -------
+        Workload
+            The workload.
+
+        Raises
+        ------
+        InvalidArgument
+            If the rate is not positive or a length is neither an integer nor a law.
+        """
+        check(arrival_rate, "arrival_rate", Rate)
+        prompt = length_law(prompt_tokens, "prompt_tokens", at_least=1)
+        output = length_law(output_tokens, "output_tokens", at_least=0)
+        return cls.of(PoissonArrivals(arrival_rate), IndependentLengths(prompt, output))
+
+    @classmethod
+    def from_trace(
+        cls, trace: Trace, *, scale: Real = 1, arrival_rate: Real | None = None
+    ) -> Self:
+        """Return the workload that a trace recorded, replayed for ever.
+
+        Recorded arrival times and lengths are replayed together, in order. A trace without
+        times gives Poisson arrivals of requests drawn from its rows.
+
+        Parameters
+        ----------
+        trace : Trace
+            The recording.
+        scale : Real
+            Factor on the arrival rate [1], above 0.
+        arrival_rate : Real or None
+            Rate to stretch time to [requests/s], before scaling; None keeps the recorded
+            one.
+
+        Returns
+        -------
+        Workload
+            The workload.
+
+        Raises
+        ------
+        InvalidArgument
+            If the trace has no arrival times, or spans no time, and no rate is given.
+        """
+        check(scale, "scale", Scale)
+        check_kind(trace, "trace", kind=Trace, such_as="the result of read_trace")
+        timed = trace.arrival_times is not None
+        if arrival_rate is not None:
+            check(arrival_rate, "arrival_rate", Rate)
+        elif not timed:
+            msg = (
+                f"trace {trace.name!r} has no arrival times: "
+                "arrival_rate must be given [requests/s], got arrival_rate=None."
+            )
+            raise InvalidArgument(msg)
+        lengths = EmpiricalLengths(trace.prompt_tokens, trace.output_tokens, in_order=timed)
+        if trace.arrival_times is None:
+            return cls.of(PoissonArrivals(arrival_rate * scale), lengths)
+        recorded = ReplayArrivals(trace.arrival_times)
+        if arrival_rate is None and scale == 1:
+            return cls.of(recorded, lengths)
+        base = recorded.rate if arrival_rate is None else arrival_rate
+        return cls.of(recorded.scaled_to(base * scale), lengths)
+
+    @classmethod
+    def of_requests(
+        cls, arrival_times: Reals, *, prompt_tokens: Integers, output_tokens: Integers
+    ) -> Self:
+        """Return the given requests, played once.
+
+        Parameters
+        ----------
+        arrival_times : float array, shape (N,)
+            Nondecreasing times [s], at least 0.
+        prompt_tokens, output_tokens : int array, shape (N,)
+            Lengths [tokens].
+
+        Returns
+        -------
+        Workload
+            The workload, which ends after the last request.
+
+        Raises
+        ------
+        InvalidArgument
+            If the columns differ in length or hold values out of range.
+        """
+        arrivals = ScheduledArrivals(arrival_times)
+        lengths = EmpiricalLengths(prompt_tokens, output_tokens, in_order=True)
+        rows, times = len(lengths.prompt_tokens), len(arrivals.times)
+        if rows != times:
+            msg = f"arrival_times has {times} rows, prompt_tokens has {rows}."
+            raise InvalidArgument(msg)
+        return cls.of(arrivals, lengths)
+
+    @property
+    def arrival_rate(self) -> Real:
+        r""":math:`\lambda` [requests/s], a Fraction if it is rational."""
+        return exact(self.arrivals.rate)
+
+    def scale_to(self, arrival_rate: Real) -> Self:
+        """Return the workload with time stretched to the given rate [requests/s]."""
+        check(arrival_rate, "arrival_rate", Rate)
+        return replace(self, arrivals=self.arrivals.scaled_to(arrival_rate))
+
+    @property
+    def shares(self) -> tuple[Real, ...]:
+        """Probability of each class [1]."""
+        total = sum(exact(c.share) for c in self.classes)
+        return tuple(c.share / total for c in self.classes)
+
+    @property
+    def moments(self) -> LengthMoments:
+        """Moments of the lengths of a request of any class."""
+        parts = [c.lengths.moments for c in self.classes]
+
+        def mixed(moment: str) -> Real:
+            shared = zip(self.shares, parts, strict=True)
+            return sum(share * getattr(part, moment) for share, part in shared)
+
+        return LengthMoments(
+            prompt=mixed("prompt"),
+            output=mixed("output"),
+            prompt_squared=mixed("prompt_squared"),
+            output_squared=mixed("output_squared"),
+            product=mixed("product"),
+            shortest_output=min(part.shortest_output for part in parts),
+        )
+
+    @property
+    def mean_prompt_tokens(self) -> Real:
+        """:math:`E[p]` [tokens]."""
+        return self.moments.prompt
+
+    @property
+    def mean_output_tokens(self) -> Real:
+        """:math:`E[d]` [tokens]."""
+        return self.moments.output
+
+    @property
+    def longest_prompt(self) -> int | None:
+        """The largest possible prompt [tokens], None if there is none."""
+        return _largest([c.lengths.longest_prompt for c in self.classes])
+
+    @property
+    def longest_request(self) -> int | None:
+        """The largest possible :math:`p + d` [tokens], None if there is none."""
+        return _largest([c.lengths.longest_request for c in self.classes])
+
+    @property
+    def has_iid_lengths(self) -> bool:
+        """Whether the lengths of successive requests are i.i.d. (not a replay)."""
+        return all(c.lengths.is_iid for c in self.classes)
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether requests never stop coming; stability is a question only then."""
+        return not isinstance(self.arrivals, ScheduledArrivals)
+
+    def chunks(
+        self, rng: np.random.Generator, size: int, *, phase: Real = 0.0
+    ) -> Iterator[Requests]:
+        """Return the requests in order of arrival, in chunks of ``size``.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Where the randomness comes from; equal generators give equal requests.
+        size : int
+            Requests per chunk. The concatenation of the chunks does not depend on it.
+        phase : float
+            Where replays start, as a fraction of their rows in [0, 1).
+
+        Returns
+        -------
+        iterator of Requests
+            Endless, unless the workload is played once.
+
+        Raises
+        ------
+        InvalidArgument
+            If ``rng`` is not a Generator, ``size`` not a positive integer, or ``phase``
+            outside [0, 1) or not 0 for a workload that is played once.
+        """
+        check_draw(rng, size, phase)
+        clock, marks, *streams = rng.spawn(2 + len(self.classes))
+        samplers = [
+            c.lengths.sampler(stream, phase=phase)
+            for c, stream in zip(self.classes, streams, strict=True)
+        ]
+        times = self.arrivals.chunks(clock, size, phase=phase)
+        if len(samplers) == 1:
+            return (requests_of_one_class(chunk, samplers[0]) for chunk in times)
+        edges = np.cumsum([float(share) for share in self.shares])[:-1]
+        return (
+            requests_of_classes(chunk, samplers, marks=marks, edges=edges) for chunk in times
+        )
+
+
+def _largest(values: list[int | None]) -> int | None:
+    """Return the largest value, None if one of them is unbounded."""
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None

@@ -1,0 +1,28 @@
+"""Scheduling policies: pure functions from an engine state to one batch."""
+
+from queueing_llm.policies._contract import Batch, EngineState, Policy, check_batch
+from queueing_llm.policies._named import (
+    FASTER_TRANSFORMER,
+    ORCA,
+    POLICIES,
+    SARATHI,
+    VANILLA_VLLM,
+    VLLM_V1,
+    policy_named,
+)
+from queueing_llm.policies._rule import BatchRule
+
+__all__ = [
+    "FASTER_TRANSFORMER",
+    "ORCA",
+    "POLICIES",
+    "SARATHI",
+    "VANILLA_VLLM",
+    "VLLM_V1",
+    "Batch",
+    "BatchRule",
+    "EngineState",
+    "Policy",
+    "check_batch",
+    "policy_named",
+]

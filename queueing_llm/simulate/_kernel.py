@@ -1,0 +1,425 @@
+"""The compiled engine: every :class:`BatchRule`, constant work per step.
+
+Requests are numbered in order of arrival and served first come, first served, so three
+pointers into that order say almost everything: requests below ``head`` have entered decode
+(or finished), ``head`` itself may be partly prefilled, those up to ``nxt`` wait. Residents
+are always the oldest requests present, also after preemptions, because victims are the
+newest residents and go back to the head of the queue.
+
+**No list of decodes.** Count decode steps: ``k``. A request that enters decode with ``r``
+steps left finishes at decode step ``k + r`` if every decode step serves it, so a ring of
+counts ``ring[(k + r) & mask]`` replaces the list; popping a bucket finishes its requests.
+Rules that may serve only some decodes (prefill first, or a KV limit) serve the oldest:
+requests below the boundary ``bound`` are *active* and in the ring, those from ``bound`` to
+``head`` are *frozen* with their remaining steps kept aside as ``fin = -r``. Moving the
+boundary costs one ring operation per request moved.
+
+``fin[i]`` is 0 while request ``i`` waits, ``-r`` while it is frozen, and the decode step
+of its finish once it is active; it has finished iff ``0 < fin[i] <= k``.
+
+**Events.** Each turn of the loop runs the clock to ``target`` (the end of the batch in
+flight, the next arrival if idle, or the horizon), then forms the next batch. When the
+arrivals loaded so far do not reach beyond ``target`` the kernel returns ``NEEDS_ARRIVALS``
+with its state stored, and goes on exactly there when called again.
+
+All times are integer ticks. In the shape descriptions, ``W`` is the number of requests
+loaded, ``G`` the (power of two) size of the ring, ``S`` the number of samples.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+DONE, NEEDS_ARRIVALS, NOT_CONSERVED, UNKNOWN_STEP = 0, 1, 2, 3
+
+# Positions in the int64 state vector.
+(
+    CLOCK, TARGET, STARTED, IN_FLIGHT, TRUNCATED, FLIGHT_TOKENS, FLIGHT_DONE, FLIGHT_KV,
+    NEXT, HEAD, LEFT, BOUND, DECODING, ACTIVE, DECODE_STEP, FIRST_TOKEN,
+    BACKLOG, PRESENT, QUEUE_LEFT, DECODE_LEFT, USED, KV_ACTIVE, LAST,
+    ARRIVED, COMPLETED, SERVED, RECOMPUTED, BUSY, STEPS, PREEMPTIONS, SAMPLE, LOGGED,
+) = range(32)  # fmt: skip
+STATE_SIZE = 32
+
+
+@njit(cache=True, nogil=True)
+def multilinear(
+    x: Any, y: Any, kv: Any, xs: Any, ys: Any, kvs: Any, seconds: Any
+) -> float:
+    """Interpolate a step time on its grid; the caller guarantees that it lies inside."""
+    i, a = _cell(xs, x)
+    j, b = _cell(ys, y)
+    m, c = _cell(kvs, kv)
+    total = 0.0
+    for di in range(2):
+        for dj in range(2):
+            for dm in range(2):
+                weight = (a if di else 1.0 - a) * (b if dj else 1.0 - b) * (c if dm else 1.0 - c)
+                total += weight * seconds[i + di, j + dj, m + dm]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _cell(grid: Any, value: Any) -> Any:
+    i = np.searchsorted(grid, value, side="right") - 1
+    i = min(max(i, 0), grid.shape[0] - 2)
+    return i, (value - grid[i]) / (grid[i + 1] - grid[i])
+
+
+@njit(cache=True, nogil=True)
+def _record(
+    samples: Any, row: Any, at: Any, state: Any, area: Any,
+    backlog: Any, present: Any, last: Any, arrived: Any,
+) -> None:  # fmt: skip
+    samples[row, 0] = at
+    samples[row, 1] = backlog
+    samples[row, 2] = present
+    samples[row, 3] = arrived
+    samples[row, 4] = state[COMPLETED]
+    samples[row, 5] = state[SERVED]
+    samples[row, 6] = state[RECOMPUTED]
+    samples[row, 7] = area[0] + float(backlog) * (at - last)
+    samples[row, 8] = area[1] + float(present) * (at - last)
+    running = at - state[STARTED] if state[IN_FLIGHT] or state[TRUNCATED] else 0
+    samples[row, 9] = state[BUSY] + running
+    samples[row, 10] = state[STEPS]
+    samples[row, 11] = state[PREEMPTIONS]
+
+
+@njit(cache=True, nogil=True)
+def _link(i: Any, bucket: Any, chain: Any, after: Any, before: Any) -> None:
+    after[i] = chain[bucket]
+    before[i] = -1
+    if chain[bucket] >= 0:
+        before[chain[bucket]] = i
+    chain[bucket] = i
+
+
+@njit(cache=True, nogil=True)
+def _unlink(i: Any, bucket: Any, chain: Any, after: Any, before: Any) -> None:
+    if before[i] >= 0:
+        after[before[i]] = after[i]
+    else:
+        chain[bucket] = after[i]
+    if after[i] >= 0:
+        before[after[i]] = before[i]
+
+
+@njit(cache=True, nogil=True)
+def run(
+    state: Any, area: Any, rule: Any, limits: Any,
+    ticks_by_tokens: Any, ticks_per_kv: Any, tick: Any, grids: Any, seconds: Any,
+    arrival: Any, prompt: Any, decode: Any, fin: Any,
+    start: Any, first: Any, finish: Any, after: Any, before: Any,
+    ring: Any, ring_kv: Any, chain: Any,
+    sample_at: Any, samples: Any, log: Any,
+) -> int:  # fmt: skip
+    """Run the engine until the horizon or until more arrivals are needed.
+
+    Parameters
+    ----------
+    state, area : int64 (STATE_SIZE,), float64 (2,)
+        Everything that survives between calls; updated.
+    rule : tuple of bool
+        decode_first, mixed, chunked, first_token_from_prefill, ordered, counts_kv, keeps.
+    limits : tuple of int
+        token budget, member limit, resident limit, KV capacity, horizon, 1 if no more
+        arrivals will come.
+    ticks_by_tokens, ticks_per_kv, tick, grids, seconds
+        The step-time law, see ``Clock``.
+    arrival, prompt, decode, fin : int64 (W,), int32 (W,), int32 (W,), int64 (W,)
+        Requests loaded; ``decode`` holds decode steps. Changed by preemption.
+    start, first, finish, after, before : int64 (W,) x 3, int32 (W,) x 2
+        Per-request times and the doubly linked chains of the ring; empty unless kept.
+    ring, ring_kv, chain : int32 (G,), int64 (G,), int32 (G,)
+        Requests, their footprints, and their chain, by decode step of finish.
+    sample_at, samples, log : int64 (S,), float64 (S, 12), int64 (L, 6)
+        Sample times in order (the last one is the horizon), and what is recorded.
+    """
+    decode_first, mixed, chunked, emits, ordered, counts_kv, keeps = rule
+    budget, member_limit, resident_limit, capacity, horizon, complete = limits
+    loaded, mask = arrival.shape[0], ring.shape[0] - 1
+    on_grid = seconds.shape[0] > 0
+    two_rows = ticks_per_kv[1] != 0.0 or ticks_by_tokens[1, -1] > 0
+    clock, target = state[CLOCK], state[TARGET]
+    nxt, head, left, bound = state[NEXT], state[HEAD], state[LEFT], state[BOUND]
+    decoding, active, k = state[DECODING], state[ACTIVE], state[DECODE_STEP]
+    backlog, present, last = state[BACKLOG], state[PRESENT], state[LAST]
+    queue_left, decode_left = state[QUEUE_LEFT], state[DECODE_LEFT]
+    used, kv_active, row = state[USED], state[KV_ACTIVE], state[SAMPLE]
+    first_token = state[FIRST_TOKEN]
+    base = state[ARRIVED] - nxt
+    never = np.int64(2**62)
+    decode_limit = min(budget, member_limit)
+    sample_next = sample_at[row] if row < sample_at.shape[0] else never
+    code = DONE
+    while True:
+        # Run the clock to the target.
+        while nxt < loaded and arrival[nxt] <= target:
+            now = arrival[nxt]
+            while sample_next < now:
+                _record(samples, row, sample_next, state, area, backlog, present, last, base + nxt)
+                row += 1
+                sample_next = sample_at[row] if row < sample_at.shape[0] else never
+            area[0] += float(backlog) * (now - last)
+            area[1] += float(present) * (now - last)
+            last = now
+            work = np.int64(prompt[nxt]) + decode[nxt]
+            backlog += work
+            queue_left += work
+            present += 1
+            nxt += 1
+        if nxt == loaded and not complete:
+            code = NEEDS_ARRIVALS
+            break
+        while sample_next < target:
+            _record(samples, row, sample_next, state, area, backlog, present, last, base + nxt)
+            row += 1
+            sample_next = sample_at[row] if row < sample_at.shape[0] else never
+        area[0] += float(backlog) * (target - last)
+        area[1] += float(present) * (target - last)
+        last = target
+        clock = target
+        if state[IN_FLIGHT]:
+            backlog -= state[FLIGHT_TOKENS]
+            present -= state[FLIGHT_DONE]
+            state[SERVED] += state[FLIGHT_TOKENS]
+            state[COMPLETED] += state[FLIGHT_DONE]
+            state[BUSY] += clock - state[STARTED]
+            state[STEPS] += 1
+            state[IN_FLIGHT] = 0
+            state[FLIGHT_TOKENS] = 0
+            state[FLIGHT_DONE] = 0
+        while sample_next <= clock:
+            _record(samples, row, sample_next, state, area, backlog, present, last, base + nxt)
+            row += 1
+            sample_next = sample_at[row] if row < sample_at.shape[0] else never
+        if clock >= horizon:
+            break
+
+        # Form the next batch.
+        preempted = 0
+        skip_prefill = False
+        while True:
+            wanted = min(decoding, decode_limit)
+            if counts_kv and (mixed or decode_first or skip_prefill):
+                while wanted > capacity - used:
+                    preempted += 1
+                    if left > 0 and left < prompt[head]:
+                        stored = np.int64(prompt[head]) - left
+                        queue_left += stored
+                    else:
+                        i = head - 1
+                        while not (fin[i] < 0 or fin[i] > k):
+                            i -= 1
+                        footprint = np.int64(prompt[i]) + decode[i]
+                        if fin[i] < 0:
+                            r = -fin[i]
+                        else:
+                            r = fin[i] - k
+                            bucket = fin[i] & mask
+                            ring[bucket] -= 1
+                            ring_kv[bucket] -= footprint
+                            active -= 1
+                            kv_active -= footprint - r
+                            bound = min(bound, i)
+                            if keeps:
+                                _unlink(i, bucket, chain, after, before)
+                        stored = footprint - r
+                        decode_left -= r
+                        queue_left += stored + r
+                        prompt[i] = stored + emits
+                        decode[i] = r - emits
+                        fin[i] = 0
+                        decoding -= 1
+                        head = i
+                    left = np.int64(prompt[head])
+                    used -= stored
+                    backlog += stored
+                    state[RECOMPUTED] += stored
+                    wanted = min(decoding, decode_limit)
+            room, places, slots = budget, member_limit, capacity - used
+            if mixed:
+                slots -= wanted
+                if decode_first:
+                    room -= wanted
+                    places -= wanted
+            x = np.int64(0)
+            entering = head
+            if preempted == 0 and not skip_prefill and (mixed or not decode_first or wanted == 0):
+                residents = decoding
+                if left > 0 and left < prompt[head]:
+                    residents += 1
+                while room > 0 and places > 0:
+                    if left == 0:
+                        if ordered:
+                            while head < nxt and fin[head] != 0:
+                                head += 1
+                        if head >= nxt:
+                            break
+                        left = np.int64(prompt[head])
+                    if left == prompt[head]:
+                        if residents >= resident_limit or left > slots:
+                            break
+                        residents += 1
+                    take = min(left, min(room, slots))
+                    if take <= 0 or (take < left and not chunked):
+                        break
+                    if keeps and start[head] < 0:
+                        start[head] = clock
+                    room -= take
+                    slots -= take
+                    places -= 1
+                    x += take
+                    left -= take
+                    if left > 0:
+                        break
+                    head += 1
+            if mixed:
+                y = wanted if decode_first else min(wanted, min(room, places))
+            elif x > 0:
+                y = np.int64(0)
+            else:
+                y = wanted
+                if counts_kv and not skip_prefill and y > capacity - used:
+                    skip_prefill = True
+                    continue
+            break
+        if x + y == 0:
+            target = min(arrival[nxt] if nxt < loaded else horizon, horizon)
+            continue
+
+        # Serve the oldest y decodes.
+        finished = np.int64(0)
+        kv_read = np.int64(0)
+        if y > 0:
+            if ordered:
+                while active > y:
+                    bound -= 1
+                    if fin[bound] > k:
+                        footprint = np.int64(prompt[bound]) + decode[bound]
+                        bucket = fin[bound] & mask
+                        r = fin[bound] - k
+                        ring[bucket] -= 1
+                        ring_kv[bucket] -= footprint
+                        kv_active -= footprint - r
+                        active -= 1
+                        fin[bound] = -r
+                        if keeps:
+                            _unlink(bound, bucket, chain, after, before)
+                while active < y:
+                    if fin[bound] < 0:
+                        footprint = np.int64(prompt[bound]) + decode[bound]
+                        r = -fin[bound]
+                        bucket = (k + r) & mask
+                        ring[bucket] += 1
+                        ring_kv[bucket] += footprint
+                        kv_active += footprint - r
+                        active += 1
+                        fin[bound] = k + r
+                        if keeps:
+                            _link(bound, bucket, chain, after, before)
+                    bound += 1
+            kv_read = kv_active
+        tokens = x + y
+        ticks = np.int64(0)
+        if on_grid:
+            if x <= grids[0][-1] and y <= grids[1][-1] and kv_read <= grids[2][-1]:
+                length = multilinear(x, y, kv_read, grids[0], grids[1], grids[2], seconds)
+                ticks = np.int64(np.rint(length / tick))
+        else:
+            ticks = ticks_by_tokens[0, tokens] + np.int64(np.rint(ticks_per_kv[0] * kv_read))
+            if two_rows:
+                other = ticks_by_tokens[1, tokens] + np.int64(np.rint(ticks_per_kv[1] * kv_read))
+                ticks = max(ticks, other)
+        if ticks <= 0:
+            state[FLIGHT_TOKENS], state[FLIGHT_DONE], state[FLIGHT_KV] = x, y, kv_read
+            code = UNKNOWN_STEP
+            break
+        end = clock + ticks
+        if y > 0:
+            k += 1
+            bucket = k & mask
+            finished = np.int64(ring[bucket])
+            ring[bucket] = 0
+            active -= finished
+            decoding -= finished
+            decode_left -= y
+            if counts_kv:
+                freed = ring_kv[bucket]
+                ring_kv[bucket] = 0
+                kv_active += y - freed
+                used += y - freed
+            if keeps:
+                i = chain[bucket]
+                chain[bucket] = -1
+                while i >= 0:
+                    finish[i] = end
+                    i = after[i]
+                if not emits:
+                    served_below = bound if ordered else entering
+                    while first_token < served_below:
+                        if first[first_token] < 0 and decode[first_token] > 0:
+                            first[first_token] = end
+                        first_token += 1
+        queue_left -= x
+        used += x
+        for i in range(entering, head):
+            if ordered and fin[i] != 0:
+                continue
+            r = np.int64(decode[i])
+            queue_left -= r
+            decode_left += r
+            if keeps and emits and first[i] < 0:
+                first[i] = end
+            if r == 0:
+                finished += 1
+                used -= prompt[i]
+                if ordered:
+                    fin[i] = k
+                if keeps:
+                    finish[i] = end
+                continue
+            decoding += 1
+            if ordered:
+                fin[i] = -r
+                continue
+            bucket = (k + r) & mask
+            ring[bucket] += 1
+            active += 1
+            if counts_kv:
+                ring_kv[bucket] += prompt[i] + r
+                kv_active += prompt[i]
+            if keeps:
+                _link(i, bucket, chain, after, before)
+        if queue_left + decode_left != backlog - tokens:
+            code = NOT_CONSERVED
+            break
+        if state[LOGGED] < log.shape[0]:
+            line = state[LOGGED]
+            log[line, 0] = clock
+            log[line, 1] = end
+            log[line, 2] = x
+            log[line, 3] = y
+            log[line, 4] = kv_read
+            log[line, 5] = preempted
+            state[LOGGED] += 1
+        state[PREEMPTIONS] += preempted
+        state[STARTED] = clock
+        state[FLIGHT_TOKENS] = tokens
+        state[FLIGHT_DONE] = finished
+        if end <= horizon:
+            state[IN_FLIGHT] = 1
+            target = end
+        else:
+            state[TRUNCATED] = 1
+            target = horizon
+    state[CLOCK], state[TARGET] = clock, target
+    state[NEXT], state[HEAD], state[LEFT], state[BOUND] = nxt, head, left, bound
+    state[DECODING], state[ACTIVE], state[DECODE_STEP] = decoding, active, k
+    state[BACKLOG], state[PRESENT], state[LAST] = backlog, present, last
+    state[QUEUE_LEFT], state[DECODE_LEFT] = queue_left, decode_left
+    state[USED], state[KV_ACTIVE], state[SAMPLE] = used, kv_active, row
+    state[FIRST_TOKEN], state[ARRIVED] = first_token, base + nxt
+    return code

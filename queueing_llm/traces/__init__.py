@@ -1,0 +1,15 @@
+"""Readers of public request traces, and presets that stand for four of them."""
+
+from queueing_llm.traces._facts import LengthFacts, TraceFacts, trace_facts
+from queueing_llm.traces._presets import Preset, preset, preset_names
+from queueing_llm.traces._read import read_trace
+
+__all__ = [
+    "LengthFacts",
+    "Preset",
+    "TraceFacts",
+    "preset",
+    "preset_names",
+    "read_trace",
+    "trace_facts",
+]
