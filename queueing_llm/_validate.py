@@ -11,6 +11,8 @@ import numbers
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
+import numpy as np
+
 from queueing_llm.errors import InvalidArgument
 
 Real: TypeAlias = Any
@@ -33,18 +35,21 @@ class Domain:
         """Raise :class:`InvalidArgument` unless ``value`` lies in the domain."""
         if value is None and self.optional:
             return
-        if is_symbolic(value):
+        if is_symbolic(value) and not value.is_number:
             return
         if not self._contains(value):
             msg = f"{name} must be {self}, got {name}={value!r}."
             raise InvalidArgument(msg)
 
     def _contains(self, value: Real) -> bool:
-        kind = numbers.Integral if self.integer else numbers.Real
-        if isinstance(value, bool) or not isinstance(value, kind):
+        is_a_kind = isinstance(value, numbers.Integral if self.integer else numbers.Real)
+        if isinstance(value, bool | np.bool_) or not is_a_kind:
             return False
-        finite = not isinstance(value, float) or math.isfinite(value)
-        return finite and self.above < value and self.at_least <= value <= self.at_most
+        return (
+            math.isfinite(value)
+            and self.above < value
+            and self.at_least <= value <= self.at_most
+        )
 
     def __str__(self) -> str:
         what = "an integer" if self.integer else "a finite number"
@@ -88,7 +93,8 @@ def domains(cls: type) -> dict[str, Domain]:
 
 def validate(model: object) -> None:
     """Check every field of ``model`` against its declared domain."""
-    for name, domain in domains(type(model)).items():
+    cls: Any = type(model)
+    for name, domain in domains(cls).items():
         domain.check(name, getattr(model, name))
 
 

@@ -175,7 +175,7 @@ def _on_servers(critical: CriticalRate, servers: int) -> CriticalRate:
     if servers == 1:
         return critical
     return CriticalRate.exactly(
-        servers * critical.value,
+        servers * critical.low,
         critical.evidence,
         basis=f"{critical.basis}; Proposition 3: {servers} engines, join-shortest-queue",
         hypotheses=critical.hypotheses,

@@ -250,3 +250,9 @@ def length_law(value: int | AbstractLength, name: str, *, at_least: int) -> Abst
         )
         raise InvalidArgument(msg)
     return DeterministicLength(int(tokens))
+
+
+def largest_of(values: list[int | None]) -> int | None:
+    """Return the largest value, None if one of them is unbounded."""
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None

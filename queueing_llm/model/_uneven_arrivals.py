@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Self, final
+from typing import Annotated, Self, TypeAlias, final
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from queueing_llm.model._arguments import check_kind, exact
 from queueing_llm.model._arrivals import AbstractArrivals, running_sums
 from queueing_llm.model._lengths import AbstractLength
 from queueing_llm.model._recorded_arrivals import ScheduledArrivals
+
+_Phases: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _SOJOURNS = 1024
 """Phases drawn at a time; even, so that every block starts in the same phase."""
@@ -83,30 +85,37 @@ class OnOffArrivals(AbstractArrivals):
         # Unit-rate Poisson points, carried back through the integral of the rate.
         points, switches = rng.spawn(2)
         blocks = self._phases(switches)
-        starts, counts, rates = next(blocks)
+        ends, counts, rates = next(blocks)
+        clock = 0.0
         for expected in running_sums(points.standard_exponential, size):
-            while counts[-1] <= expected[-1]:
-                more_starts, more_counts, more_rates = next(blocks)
-                starts = np.append(starts[:-1], more_starts)
-                counts = np.append(counts[:-1], more_counts)
-                rates = np.append(rates, more_rates)
-            at = np.searchsorted(counts, expected, side="right") - 1
-            yield starts[at] + (expected - counts[at]) / rates[at]
-            starts, counts, rates = starts[at[-1] :], counts[at[-1] :], rates[at[-1] :]
+            path = [(ends, counts, rates)]
+            while path[-1][1][-1] <= expected[-1]:
+                path.append(next(blocks))
+            ends, counts, rates = (np.concatenate(column) for column in zip(*path, strict=True))
+            at = np.searchsorted(counts, expected, side="right")
+            times = ends[at] - (counts[at] - expected) / rates[at]
+            # Rounding may put an arrival one bit before its predecessor at a switch.
+            times[0] = max(times[0], clock)
+            np.maximum.accumulate(times, out=times)
+            clock = float(times[-1])
+            yield times
+            ends, counts, rates = ends[at[-1] :], counts[at[-1] :], rates[at[-1] :]
 
-    def _phases(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield blocks of n phases: n + 1 times, arrivals expected until then, n rates."""
+    def _phases(self, rng: np.random.Generator) -> Iterator[_Phases]:
+        """Yield blocks of phases: their ends, the arrivals expected by then, their rates."""
         share_on = float(self.mean_on / (self.mean_on + self.mean_off))
         order = [0, 1] if rng.random() < share_on else [1, 0]
         pairs = np.array([[self.mean_on, self.mean_off], [self.rate_on, self.rate_off]], float)
         means, rates = np.tile(pairs[:, order], _SOJOURNS // 2)
-        start = count = 0.0
+        end = count = 0.0
         while True:
             sojourns = means * rng.standard_exponential(_SOJOURNS)
-            starts = np.cumsum(np.append(start, sojourns))
-            counts = np.cumsum(np.append(count, sojourns * rates))
-            start, count = float(starts[-1]), float(counts[-1])
-            yield starts, counts, rates
+            expected = sojourns * rates
+            sojourns[0] += end
+            expected[0] += count
+            ends, counts = np.cumsum(sojourns), np.cumsum(expected)
+            end, count = float(ends[-1]), float(counts[-1])
+            yield ends, counts, rates
 
 
 @final

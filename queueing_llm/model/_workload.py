@@ -14,6 +14,7 @@ from queueing_llm.model._joint_lengths import (
     AbstractRequestLengths,
     EmpiricalLengths,
     IndependentLengths,
+    largest_of,
     length_law,
 )
 from queueing_llm.model._lengths import AbstractLength
@@ -127,8 +128,7 @@ class Workload:
         scale : Real
             Factor on the arrival rate [1], above 0.
         arrival_rate : Real or None
-            Rate to stretch time to [requests/s], before scaling; None keeps the recorded
-            one.
+            Rate to stretch time to, before scaling [requests/s]; None keeps the recorded.
 
         Returns
         -------
@@ -155,8 +155,6 @@ class Workload:
         if trace.arrival_times is None:
             return cls.of(PoissonArrivals(arrival_rate * scale), lengths)
         recorded = ReplayArrivals(trace.arrival_times)
-        if arrival_rate is None and scale == 1:
-            return cls.of(recorded, lengths)
         base = recorded.rate if arrival_rate is None else arrival_rate
         return cls.of(recorded.scaled_to(base * scale), lengths)
 
@@ -238,17 +236,24 @@ class Workload:
     @property
     def longest_prompt(self) -> int | None:
         """The largest possible prompt [tokens], None if there is none."""
-        return _largest([c.lengths.longest_prompt for c in self.classes])
+        return largest_of([c.lengths.longest_prompt for c in self.classes])
 
     @property
     def longest_request(self) -> int | None:
         """The largest possible :math:`p + d` [tokens], None if there is none."""
-        return _largest([c.lengths.longest_request for c in self.classes])
+        return largest_of([c.lengths.longest_request for c in self.classes])
 
     @property
     def has_iid_lengths(self) -> bool:
         """Whether the lengths of successive requests are i.i.d. (not a replay)."""
         return all(c.lengths.is_iid for c in self.classes)
+
+    @property
+    def cycle(self) -> int:
+        """Requests after which a replayed recording repeats; 1 if nothing is replayed."""
+        laws = [c.lengths for c in self.classes]
+        replays = [law for law in laws if isinstance(law, EmpiricalLengths) and law.in_order]
+        return max((len(law.prompt_tokens) for law in replays), default=1)
 
     @property
     def is_endless(self) -> bool:
@@ -263,7 +268,7 @@ class Workload:
         Parameters
         ----------
         rng : numpy.random.Generator
-            Where the randomness comes from; equal generators give equal requests.
+            Where the randomness comes from.
         size : int
             Requests per chunk. The concatenation of the chunks does not depend on it.
         phase : float
@@ -277,8 +282,7 @@ class Workload:
         Raises
         ------
         InvalidArgument
-            If ``rng`` is not a Generator, ``size`` not a positive integer, or ``phase``
-            outside [0, 1) or not 0 for a workload that is played once.
+            If an argument is out of range, or ``phase`` not 0 for a workload played once.
         """
         check_draw(rng, size, phase)
         clock, marks, *streams = rng.spawn(2 + len(self.classes))
@@ -293,9 +297,3 @@ class Workload:
         return (
             requests_of_classes(chunk, samplers, marks=marks, edges=edges) for chunk in times
         )
-
-
-def _largest(values: list[int | None]) -> int | None:
-    """Return the largest value, None if one of them is unbounded."""
-    known = [value for value in values if value is not None]
-    return max(known) if len(known) == len(values) else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.policies._rule import BatchRule
@@ -31,12 +32,15 @@ POLICIES: Mapping[str, BatchRule] = MappingProxyType(
 )
 """Every built-in policy by its name."""
 
-_READINGS = {
-    "whole": {"chunked": False},
-    "chunked": {"chunked": True},
-    "members": {"limit_counts": "members"},
-    "residents": {"limit_counts": "residents"},
-}
+READINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "whole": {"chunked": False},
+        "chunked": {"chunked": True},
+        "members": {"limit_counts": "members"},
+        "residents": {"limit_counts": "residents"},
+    }
+)
+"""What the literature leaves open, by the word that picks a reading of it."""
 
 
 def policy_named(name: str) -> BatchRule:
@@ -63,11 +67,9 @@ def policy_named(name: str) -> BatchRule:
         msg = f"there is no policy {name!r}: {nearest(stem, POLICIES)}."
         raise InvalidArgument(msg)
     rule = POLICIES[stem]
-    for word in filter(None, readings.split(",")):
-        if word not in _READINGS:
-            msg = f"policy {stem!r} has no reading {word!r}: {nearest(word, _READINGS)}."
+    for word in filter(None, (word.strip() for word in readings.split(","))):
+        if word not in READINGS:
+            msg = f"policy {stem!r} has no reading {word!r}: {nearest(word, READINGS)}."
             raise InvalidArgument(msg)
-    options: dict[str, object] = {}
-    for word in filter(None, readings.split(",")):
-        options |= _READINGS[word]
-    return rule.variant(**options)  # type: ignore[arg-type]
+        rule = rule.variant(**READINGS[word])
+    return rule

@@ -83,9 +83,10 @@ class BatchRule:
         """Return this rule with other readings of what the literature leaves open."""
         chunked = self.chunked if chunked is None else chunked
         counts = self.limit_counts if limit_counts is None else limit_counts
-        words = [] if chunked == self.chunked else ["chunked" if chunked else "whole"]
-        words += [] if counts == self.limit_counts else [counts]
-        name = f"{self.name}:{','.join(words)}" if words else self.name
+        changed = [] if chunked == self.chunked else ["chunked" if chunked else "whole"]
+        changed += [] if counts == self.limit_counts else [counts]
+        name = ",".join([self.name, *changed])
+        name = name if ":" in name else name.replace(",", ":", 1)
         return replace(self, name=name, chunked=chunked, limit_counts=counts)
 
     def __call__(self, state: EngineState) -> Batch:

@@ -84,14 +84,15 @@ def bracket_critical_rate(
         policy=policy,
         at_most=float(at_most),
         replications=max(2, replications),
-        requests=requests or (40_000 if fast else 1_000),
+        requests=_whole_cycles(workload, requests or (40_000 if fast else 1_000)),
         rng=seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed),
     )
     return _search(experiment, confidence)
 
 
 def _search(experiment: "_Experiment", confidence: float) -> CriticalRate:
-    quick = replace(experiment, replications=2, requests=max(experiment.requests // 4, 250))
+    fewer = _whole_cycles(experiment.workload, experiment.requests // 4)
+    quick = replace(experiment, replications=2, requests=fewer)
     stable, unstable = 0.0, experiment.at_most
     probe = quick.saturated_rate()
     for _ in range(MOST_HALVINGS):
@@ -128,6 +129,12 @@ def _search(experiment: "_Experiment", confidence: float) -> CriticalRate:
     return CriticalRate(
         value, max(low - edge, 0.0), min(high + edge, at_most), Evidence.SIMULATED, basis
     )
+
+
+def _whole_cycles(workload: Workload, requests: int) -> int:
+    """Return at least ``requests``, so that half of them are whole cycles of a replay."""
+    cycle = 2 * workload.cycle
+    return -(-requests // cycle) * cycle
 
 
 def _zeros(experiment: "_Experiment", centre: float) -> np.ndarray:

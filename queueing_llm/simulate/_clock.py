@@ -71,6 +71,13 @@ class Clock:
             raise InvalidArgument(msg)
         return ticks.astype(np.int64)
 
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows of ``ticks_by_tokens``; no second one if it is never the larger."""
+        first, second = self.ticks_by_tokens
+        unused = self.ticks_per_kv[1] == 0 and bool((second <= first).all())
+        return first, None if unused else second
+
     def step_ticks(self, prefill_tokens: int, decode_tokens: int, kv_tokens: int) -> int:
         """Return the ticks that a batch lasts, rounded as the kernel does."""
         seconds = self.form.seconds_of(prefill_tokens, decode_tokens, kv_tokens)

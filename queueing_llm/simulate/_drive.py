@@ -17,6 +17,7 @@ from queueing_llm.simulate._clock import Clock
 from queueing_llm.simulate._outcome import LOG_COLUMNS, SAMPLE_COLUMNS, Outcome, RequestLog
 
 UNLIMITED = 2**62
+MOST_SECONDS = 1e9
 SMALLEST_RING = 1024
 
 
@@ -64,6 +65,7 @@ def run_kernel(
         engine, rule, keep=keep_requests, count_kv=log_size > 0, expected=expected_requests
     )
     state = np.zeros(kernel.STATE_SIZE, dtype=np.int64)
+    state[kernel.DECODE_STEP] = kernel.FIRST_DECODE_STEP
     area = np.zeros(2)
     samples = np.zeros((len(sample_at), len(SAMPLE_COLUMNS)))
     log = np.zeros((log_size, len(LOG_COLUMNS)), dtype=np.int64)
@@ -76,13 +78,12 @@ def run_kernel(
             area,
             loaded.rule,
             (*loaded.limits, horizon, loaded.complete),
-            clock.ticks_by_tokens,
+            *clock.rows,
             clock.ticks_per_kv,
             clock.tick,
             grids,
             clock.form.seconds,
             *loaded.columns(),
-            *loaded.rings,
             sample_at,
             samples,
             log,
@@ -100,7 +101,8 @@ def run_kernel(
 
 
 def _owed(state: np.ndarray) -> int:
-    in_flight = state[kernel.FLIGHT_TOKENS] if state[kernel.TRUNCATED] else 0
+    truncated = state[kernel.IN_FLIGHT] == kernel.TRUNCATED_FLIGHT
+    in_flight = state[kernel.FLIGHT_TOKENS] if truncated else 0
     return int(state[kernel.BACKLOG] - in_flight)
 
 
@@ -124,79 +126,76 @@ class _Loaded:
         self.emits = engine.first_token_from_prefill
         is_limited = engine.kv_capacity is not None
         self.ordered = rule.first == "prefill" or is_limited
-        reads_kv = engine.step_time.kv_slope != 0
-        first_decode = rule.first == "decode"
-        self.rule = (
-            first_decode,
-            rule.mixed,
-            rule.chunked,
-            self.emits,
-            self.ordered,
-            is_limited or reads_kv or count_kv,
-            keep,
-        )
+        self.counts_kv = is_limited or count_kv or engine.step_time.kv_slope != 0
+        self.rule = (rule.first == "decode", rule.mixed, rule.chunked, self.emits)
         self.keep, self.complete, self.size, self.seen = keep, 0, 0, 0
         wanted = ["arrival", "prompt", "decode"]
         wanted += ["fin"] if self.ordered else []
         wanted += ["start", "first", "finish", "after", "before"] if keep else []
         self.copies = ["asked_prompt", "asked_decode"] if keep and is_limited else []
         self.copies += ["class_index"] if keep else []
-        self.arrays = {
+        self.arrays: dict[str, np.ndarray] = {
             name: np.empty(expected if name in wanted + self.copies else 0, dtype=dtype)
             for name, dtype in _COLUMNS.items()
         }
         self.wanted = wanted + self.copies
         self.rings = _rings(SMALLEST_RING)
 
-    def columns(self) -> list[np.ndarray]:
-        """Return the loaded part of every column that the kernel sees."""
-        return [self.arrays[name][: self.size] for name in _KERNEL_COLUMNS]
+    def columns(self) -> list[np.ndarray | None]:
+        """Return what the kernel sees: the loaded part of the columns, and the ring."""
+        ring, ring_kv, chain = self.rings
+        requests = [
+            self.arrays[name][: self.size] if name in self.wanted else None
+            for name in _KERNEL_COLUMNS
+        ]
+        return [*requests, ring, ring_kv if self.counts_kv else None, chain]
 
     def take(self, chunk: Requests | None, state: np.ndarray, clock: Clock) -> None:
         """Load one more chunk; no chunk means that no more requests will come."""
         if chunk is None or len(chunk) == 0:
             self.complete = 1
             return
-        decode = chunk.output_tokens - self.emits
-        self._check(chunk, decode)
         self._make_room(len(chunk), state)
         rows = slice(self.size, self.size + len(chunk))
-        values = {
-            "arrival": clock.ticks(chunk.arrival_times),
-            "prompt": chunk.prompt_tokens,
-            "decode": decode,
-            "fin": 0,
-            "start": -1,
-            "first": -1,
-            "finish": -1,
-            "after": -1,
-            "before": -1,
-            "asked_prompt": chunk.prompt_tokens,
-            "asked_decode": decode,
-            "class_index": chunk.class_index,
-        }
-        for name in self.wanted:
-            self.arrays[name][rows] = values[name]
+        columns = [self.arrays[name][rows] for name in ("arrival", "prompt", "decode")]
+        fewest, most, largest, row = kernel.load(
+            chunk.arrival_times,
+            chunk.prompt_tokens,
+            chunk.output_tokens,
+            clock.tick,
+            self.emits,
+            *columns,
+        )
+        self._check(chunk, int(fewest), int(largest), int(row))
+        for name in set(self.wanted) & _BLANK.keys():
+            self.arrays[name][rows] = _BLANK[name]
+        for name, source in (("asked_prompt", 1), ("asked_decode", 2)):
+            if name in self.wanted:
+                self.arrays[name][rows] = columns[source]
+        if "class_index" in self.wanted:
+            self.arrays["class_index"][rows] = chunk.class_index
         self.size += len(chunk)
         self.seen += len(chunk)
-        self._fit_ring(int(decode.max()), int(state[kernel.DECODE_STEP]))
+        self._fit_ring(int(most), int(state[kernel.DECODE_STEP]))
 
-    def _check(self, chunk: Requests, decode: np.ndarray) -> None:
-        footprint = chunk.prompt_tokens + decode
-        if decode.min() < 0:
-            i = int(np.argmin(decode))
+    def _check(self, chunk: Requests, fewest: int, largest: int, row: int) -> None:
+        if fewest < 0:
+            row = int(np.argmin(chunk.output_tokens))
             msg = (
                 "output_tokens must be at least 1 when the prefill yields the first token, "
-                f"got {int(chunk.output_tokens[i])} for request {self.seen + i}."
+                f"got {int(chunk.output_tokens[row])} for request {self.seen + row}."
             )
             raise InvalidArgument(msg)
-        if footprint.max() > min(self.capacity, 2**31 - 1):
-            i = int(np.argmax(footprint))
+        if largest > min(self.capacity, 2**31 - 1):
             msg = (
-                f"request {self.seen + i} holds {int(chunk.prompt_tokens[i])} prompt and "
-                f"{int(decode[i])} decode tokens, more than kv_capacity={self.capacity} "
-                "can ever store: raise kv_capacity or shorten the requests."
+                f"request {self.seen + row} has {int(chunk.prompt_tokens[row])} prompt and "
+                f"{int(chunk.output_tokens[row])} output tokens, more than "
+                f"kv_capacity={self.capacity} can ever store: raise kv_capacity or shorten "
+                "the requests."
             )
+            raise InvalidArgument(msg)
+        if not chunk.arrival_times[-1] < MOST_SECONDS:
+            msg = f"arrival times must stay below {MOST_SECONDS:g} s."
             raise InvalidArgument(msg)
 
     def _make_room(self, more: int, state: np.ndarray) -> None:
@@ -292,6 +291,9 @@ _COLUMNS: dict[str, type] = {
     "asked_decode": np.int32,
     "class_index": np.int32,
 }
+
+
+_BLANK = {"fin": 0, "start": -1, "first": -1, "finish": -1, "after": -1, "before": -1}
 
 
 def _rings(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -32,15 +32,17 @@ import numpy as np
 from numba import njit
 
 DONE, NEEDS_ARRIVALS, NOT_CONSERVED, UNKNOWN_STEP = 0, 1, 2, 3
+TRUNCATED_FLIGHT = 2
+FIRST_DECODE_STEP = 1  # so that no finish is at 0, which means waiting
 
 # Positions in the int64 state vector.
 (
-    CLOCK, TARGET, STARTED, IN_FLIGHT, TRUNCATED, FLIGHT_TOKENS, FLIGHT_DONE, FLIGHT_KV,
+    CLOCK, TARGET, IN_FLIGHT, FLIGHT_TOKENS, FLIGHT_DONE, FLIGHT_KV,
     NEXT, HEAD, LEFT, BOUND, DECODING, ACTIVE, DECODE_STEP, FIRST_TOKEN,
     BACKLOG, PRESENT, QUEUE_LEFT, DECODE_LEFT, USED, KV_ACTIVE, LAST,
-    ARRIVED, COMPLETED, SERVED, RECOMPUTED, BUSY, STEPS, PREEMPTIONS, SAMPLE, LOGGED,
-) = range(32)  # fmt: skip
-STATE_SIZE = 32
+    ARRIVED, WORK_IN, RECOMPUTED, IDLE, STEPS, PREEMPTIONS, SAMPLE, LOGGED,
+) = range(29)  # fmt: skip
+STATE_SIZE = 29
 
 
 @njit(cache=True, nogil=True)
@@ -69,22 +71,46 @@ def _cell(grid: Any, value: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _record(
-    samples: Any, row: Any, at: Any, state: Any, area: Any,
-    backlog: Any, present: Any, last: Any, arrived: Any,
+    samples: Any, row: Any, at: Any, backlog: Any, present: Any, arrived: Any, work_in: Any,
+    recomputed: Any, backlog_area: Any, requests_area: Any, idle: Any, steps: Any,
+    preemptions: Any,
 ) -> None:  # fmt: skip
     samples[row, 0] = at
     samples[row, 1] = backlog
     samples[row, 2] = present
     samples[row, 3] = arrived
-    samples[row, 4] = state[COMPLETED]
-    samples[row, 5] = state[SERVED]
-    samples[row, 6] = state[RECOMPUTED]
-    samples[row, 7] = area[0] + float(backlog) * (at - last)
-    samples[row, 8] = area[1] + float(present) * (at - last)
-    running = at - state[STARTED] if state[IN_FLIGHT] or state[TRUNCATED] else 0
-    samples[row, 9] = state[BUSY] + running
-    samples[row, 10] = state[STEPS]
-    samples[row, 11] = state[PREEMPTIONS]
+    samples[row, 4] = arrived - present
+    samples[row, 5] = work_in + recomputed - backlog
+    samples[row, 6] = recomputed
+    samples[row, 7] = backlog_area
+    samples[row, 8] = requests_area
+    samples[row, 9] = at - idle
+    samples[row, 10] = steps
+    samples[row, 11] = preemptions
+
+
+@njit(cache=True, nogil=True)
+def load(
+    times: Any, prompts: Any, outputs: Any, tick: Any, emits: Any,
+    arrival: Any, prompt: Any, decode: Any,
+) -> Any:  # fmt: skip
+    """Copy a chunk into the loaded columns; return its extremes.
+
+    Returns
+    -------
+    tuple of int
+        Fewest decode steps, most decode steps, largest footprint, and its row.
+    """
+    fewest, most, largest, row = np.int64(2**62), np.int64(-1), np.int64(-1), 0
+    for i in range(times.shape[0]):
+        arrival[i] = np.int64(np.rint(times[i] / tick))
+        steps = outputs[i] - emits
+        fewest, most = min(fewest, steps), max(most, steps)
+        if prompts[i] + steps > largest:
+            largest, row = prompts[i] + steps, i
+        prompt[i] = prompts[i]
+        decode[i] = steps
+    return fewest, most, largest, row
 
 
 @njit(cache=True, nogil=True)
@@ -107,9 +133,34 @@ def _unlink(i: Any, bucket: Any, chain: Any, after: Any, before: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _coast(
+    clock: Any, until: Any, k: Any, decoding: Any, backlog: Any, present: Any, steps: Any,
+    backlog_area: Any, requests_area: Any, ring: Any, ticks_by_tokens: Any,
+) -> Any:  # fmt: skip
+    """Take the steps that only decode and end before ``until``, with nothing else to do."""
+    mask = ring.shape[0] - 1
+    while decoding > 0:
+        length = ticks_by_tokens[decoding]
+        if length <= 0 or clock + length >= until:
+            break
+        clock += length
+        k += 1
+        backlog_area += backlog * float(length)
+        requests_area += present * float(length)
+        backlog -= decoding
+        finished = np.int64(ring[k & mask])
+        ring[k & mask] = 0
+        present -= finished
+        decoding -= finished
+        steps += 1
+    return clock, k, decoding, backlog, present, steps, backlog_area, requests_area
+
+
+@njit(cache=True, nogil=True)
 def run(
     state: Any, area: Any, rule: Any, limits: Any,
-    ticks_by_tokens: Any, ticks_per_kv: Any, tick: Any, grids: Any, seconds: Any,
+    ticks_by_tokens: Any, more_ticks: Any, ticks_per_kv: Any, tick: Any, grids: Any,
+    seconds: Any,
     arrival: Any, prompt: Any, decode: Any, fin: Any,
     start: Any, first: Any, finish: Any, after: Any, before: Any,
     ring: Any, ring_kv: Any, chain: Any,
@@ -122,33 +173,41 @@ def run(
     state, area : int64 (STATE_SIZE,), float64 (2,)
         Everything that survives between calls; updated.
     rule : tuple of bool
-        decode_first, mixed, chunked, first_token_from_prefill, ordered, counts_kv, keeps.
+        decode_first, mixed, chunked, first_token_from_prefill.
     limits : tuple of int
         token budget, member limit, resident limit, KV capacity, horizon, 1 if no more
         arrivals will come.
-    ticks_by_tokens, ticks_per_kv, tick, grids, seconds
-        The step-time law, see ``Clock``.
-    arrival, prompt, decode, fin : int64 (W,), int32 (W,), int32 (W,), int64 (W,)
+    ticks_by_tokens, more_ticks, ticks_per_kv, tick, grids, seconds
+        The step-time law, see ``Clock``; no second row if the first is the law.
+    arrival, prompt, decode : int64 (W,), int32 (W,), int32 (W,)
         Requests loaded; ``decode`` holds decode steps. Changed by preemption.
-    start, first, finish, after, before : int64 (W,) x 3, int32 (W,) x 2
-        Per-request times and the doubly linked chains of the ring; empty unless kept.
-    ring, ring_kv, chain : int32 (G,), int64 (G,), int32 (G,)
-        Requests, their footprints, and their chain, by decode step of finish.
+    fin : int64 (W,) or None
+        None if every decode step serves every decode, and nothing is preempted.
+    start, first, finish, after, before : int64 (W,) x 3, int32 (W,) x 2, or all None
+        Per-request times and the doubly linked chains of the ring; None unless kept.
+    ring, ring_kv, chain : int32 (G,), int64 (G,) or None, int32 (G,)
+        Requests, their footprints, and their chain, by decode step of finish; no footprints
+        if neither a limit nor the step time asks for the KV cache.
     sample_at, samples, log : int64 (S,), float64 (S, 12), int64 (L, 6)
         Sample times in order (the last one is the horizon), and what is recorded.
     """
-    decode_first, mixed, chunked, emits, ordered, counts_kv, keeps = rule
+    decode_first, mixed, chunked, emits = rule
     budget, member_limit, resident_limit, capacity, horizon, complete = limits
     loaded, mask = arrival.shape[0], ring.shape[0] - 1
     on_grid = seconds.shape[0] > 0
-    two_rows = ticks_per_kv[1] != 0.0 or ticks_by_tokens[1, -1] > 0
-    clock, target = state[CLOCK], state[TARGET]
+    reads_kv = ticks_per_kv[0] != 0.0 or ticks_per_kv[1] != 0.0
+    clock, target, idle = state[CLOCK], state[TARGET], state[IDLE]
+    in_flight = state[IN_FLIGHT]
+    flight_tokens, flight_done = state[FLIGHT_TOKENS], state[FLIGHT_DONE]
     nxt, head, left, bound = state[NEXT], state[HEAD], state[LEFT], state[BOUND]
     decoding, active, k = state[DECODING], state[ACTIVE], state[DECODE_STEP]
     backlog, present, last = state[BACKLOG], state[PRESENT], state[LAST]
     queue_left, decode_left = state[QUEUE_LEFT], state[DECODE_LEFT]
     used, kv_active, row = state[USED], state[KV_ACTIVE], state[SAMPLE]
-    first_token = state[FIRST_TOKEN]
+    first_token, steps = state[FIRST_TOKEN], state[STEPS]
+    work_in, recomputed = state[WORK_IN], state[RECOMPUTED]
+    preemptions = state[PREEMPTIONS]
+    backlog_area, requests_area = area[0], area[1]
     base = state[ARRIVED] - nxt
     never = np.int64(2**62)
     decode_limit = min(budget, member_limit)
@@ -159,13 +218,21 @@ def run(
         while nxt < loaded and arrival[nxt] <= target:
             now = arrival[nxt]
             while sample_next < now:
-                _record(samples, row, sample_next, state, area, backlog, present, last, base + nxt)
+                passed = float(sample_next - last)
+                _record(
+                    samples, row, sample_next, backlog, present, base + nxt, work_in,
+                    recomputed, backlog_area + backlog * passed,
+                    requests_area + present * passed,
+                    idle if in_flight else idle + sample_next - clock, steps, preemptions,
+                )  # fmt: skip
                 row += 1
                 sample_next = sample_at[row] if row < sample_at.shape[0] else never
-            area[0] += float(backlog) * (now - last)
-            area[1] += float(present) * (now - last)
+            passed = float(now - last)
+            backlog_area += backlog * passed
+            requests_area += present * passed
             last = now
             work = np.int64(prompt[nxt]) + decode[nxt]
+            work_in += work
             backlog += work
             queue_left += work
             present += 1
@@ -174,37 +241,61 @@ def run(
             code = NEEDS_ARRIVALS
             break
         while sample_next < target:
-            _record(samples, row, sample_next, state, area, backlog, present, last, base + nxt)
+            passed = float(sample_next - last)
+            _record(
+                samples, row, sample_next, backlog, present, base + nxt, work_in,
+                recomputed, backlog_area + backlog * passed,
+                requests_area + present * passed,
+                idle if in_flight else idle + sample_next - clock, steps, preemptions,
+            )  # fmt: skip
             row += 1
             sample_next = sample_at[row] if row < sample_at.shape[0] else never
-        area[0] += float(backlog) * (target - last)
-        area[1] += float(present) * (target - last)
+        passed = float(target - last)
+        backlog_area += backlog * passed
+        requests_area += present * passed
         last = target
+        if in_flight == 1:
+            backlog -= flight_tokens
+            present -= flight_done
+            steps += 1
+        elif in_flight == 0:
+            idle += target - clock
         clock = target
-        if state[IN_FLIGHT]:
-            backlog -= state[FLIGHT_TOKENS]
-            present -= state[FLIGHT_DONE]
-            state[SERVED] += state[FLIGHT_TOKENS]
-            state[COMPLETED] += state[FLIGHT_DONE]
-            state[BUSY] += clock - state[STARTED]
-            state[STEPS] += 1
-            state[IN_FLIGHT] = 0
-            state[FLIGHT_TOKENS] = 0
-            state[FLIGHT_DONE] = 0
         while sample_next <= clock:
-            _record(samples, row, sample_next, state, area, backlog, present, last, base + nxt)
+            _record(
+                samples, row, sample_next, backlog, present, base + nxt, work_in,
+                recomputed, backlog_area, requests_area, idle, steps, preemptions,
+            )  # fmt: skip
             row += 1
             sample_next = sample_at[row] if row < sample_at.shape[0] else never
         if clock >= horizon:
             break
+
+        # Nothing to prefill, count or note: run ahead to the next event.
+        if fin is None and ring_kv is None and start is None and more_ticks is None:
+            if head == nxt and not on_grid:
+                until = min(sample_next, horizon + 1)
+                if nxt < loaded:
+                    until = min(until, arrival[nxt])
+                before_coasting = backlog
+                (
+                    clock, k, decoding, backlog, present, steps, backlog_area, requests_area,
+                ) = _coast(
+                    clock, until, k, decoding, backlog, present, steps, backlog_area,
+                    requests_area, ring, ticks_by_tokens,
+                )  # fmt: skip
+                decode_left -= before_coasting - backlog
+                active = decoding
+                last = clock
 
         # Form the next batch.
         preempted = 0
         skip_prefill = False
         while True:
             wanted = min(decoding, decode_limit)
-            if counts_kv and (mixed or decode_first or skip_prefill):
-                while wanted > capacity - used:
+            if fin is not None and ring_kv is not None:
+                makes_room = mixed or decode_first or skip_prefill
+                while makes_room and wanted > capacity - used:
                     preempted += 1
                     if left > 0 and left < prompt[head]:
                         stored = np.int64(prompt[head]) - left
@@ -224,7 +315,7 @@ def run(
                             active -= 1
                             kv_active -= footprint - r
                             bound = min(bound, i)
-                            if keeps:
+                            if start is not None:
                                 _unlink(i, bucket, chain, after, before)
                         stored = footprint - r
                         decode_left -= r
@@ -237,11 +328,14 @@ def run(
                     left = np.int64(prompt[head])
                     used -= stored
                     backlog += stored
-                    state[RECOMPUTED] += stored
+                    recomputed += stored
                     wanted = min(decoding, decode_limit)
-            room, places, slots = budget, member_limit, capacity - used
+            room, places, slots = budget, member_limit, never
+            if ring_kv is not None:
+                slots = capacity - used
             if mixed:
-                slots -= wanted
+                if ring_kv is not None:
+                    slots -= wanted
                 if decode_first:
                     room -= wanted
                     places -= wanted
@@ -253,23 +347,30 @@ def run(
                     residents += 1
                 while room > 0 and places > 0:
                     if left == 0:
-                        if ordered:
+                        if fin is not None:
                             while head < nxt and fin[head] != 0:
                                 head += 1
                         if head >= nxt:
                             break
                         left = np.int64(prompt[head])
                     if left == prompt[head]:
-                        if residents >= resident_limit or left > slots:
+                        if residents >= resident_limit:
                             break
                         residents += 1
-                    take = min(left, min(room, slots))
+                        if ring_kv is not None:
+                            if left > slots:
+                                break
+                    take = min(left, room)
+                    if ring_kv is not None:
+                        take = min(take, slots)
                     if take <= 0 or (take < left and not chunked):
                         break
-                    if keeps and start[head] < 0:
-                        start[head] = clock
+                    if start is not None:
+                        if start[head] < 0:
+                            start[head] = clock
+                    if ring_kv is not None:
+                        slots -= take
                     room -= take
-                    slots -= take
                     places -= 1
                     x += take
                     left -= take
@@ -282,43 +383,47 @@ def run(
                 y = np.int64(0)
             else:
                 y = wanted
-                if counts_kv and not skip_prefill and y > capacity - used:
-                    skip_prefill = True
-                    continue
+                if ring_kv is not None:
+                    if not skip_prefill and y > capacity - used:
+                        skip_prefill = True
+                        continue
             break
         if x + y == 0:
             target = min(arrival[nxt] if nxt < loaded else horizon, horizon)
+            in_flight = np.int64(0)
             continue
 
         # Serve the oldest y decodes.
         finished = np.int64(0)
         kv_read = np.int64(0)
         if y > 0:
-            if ordered:
+            if fin is not None:
                 while active > y:
                     bound -= 1
                     if fin[bound] > k:
-                        footprint = np.int64(prompt[bound]) + decode[bound]
                         bucket = fin[bound] & mask
                         r = fin[bound] - k
                         ring[bucket] -= 1
-                        ring_kv[bucket] -= footprint
-                        kv_active -= footprint - r
                         active -= 1
                         fin[bound] = -r
-                        if keeps:
+                        if ring_kv is not None:
+                            footprint = np.int64(prompt[bound]) + decode[bound]
+                            ring_kv[bucket] -= footprint
+                            kv_active -= footprint - r
+                        if start is not None:
                             _unlink(bound, bucket, chain, after, before)
                 while active < y:
                     if fin[bound] < 0:
-                        footprint = np.int64(prompt[bound]) + decode[bound]
                         r = -fin[bound]
                         bucket = (k + r) & mask
                         ring[bucket] += 1
-                        ring_kv[bucket] += footprint
-                        kv_active += footprint - r
                         active += 1
                         fin[bound] = k + r
-                        if keeps:
+                        if ring_kv is not None:
+                            footprint = np.int64(prompt[bound]) + decode[bound]
+                            ring_kv[bucket] += footprint
+                            kv_active += footprint - r
+                        if start is not None:
                             _link(bound, bucket, chain, after, before)
                     bound += 1
             kv_read = kv_active
@@ -329,12 +434,17 @@ def run(
                 length = multilinear(x, y, kv_read, grids[0], grids[1], grids[2], seconds)
                 ticks = np.int64(np.rint(length / tick))
         else:
-            ticks = ticks_by_tokens[0, tokens] + np.int64(np.rint(ticks_per_kv[0] * kv_read))
-            if two_rows:
-                other = ticks_by_tokens[1, tokens] + np.int64(np.rint(ticks_per_kv[1] * kv_read))
+            ticks = ticks_by_tokens[tokens]
+            if reads_kv:
+                ticks += np.int64(np.rint(ticks_per_kv[0] * kv_read))
+            if more_ticks is not None:
+                other = more_ticks[tokens]
+                if reads_kv:
+                    other += np.int64(np.rint(ticks_per_kv[1] * kv_read))
                 ticks = max(ticks, other)
         if ticks <= 0:
-            state[FLIGHT_TOKENS], state[FLIGHT_DONE], state[FLIGHT_KV] = x, y, kv_read
+            flight_tokens, flight_done = x, y
+            state[FLIGHT_KV] = kv_read
             code = UNKNOWN_STEP
             break
         end = clock + ticks
@@ -346,52 +456,56 @@ def run(
             active -= finished
             decoding -= finished
             decode_left -= y
-            if counts_kv:
+            if ring_kv is not None:
                 freed = ring_kv[bucket]
                 ring_kv[bucket] = 0
                 kv_active += y - freed
                 used += y - freed
-            if keeps:
+            if start is not None:
                 i = chain[bucket]
                 chain[bucket] = -1
                 while i >= 0:
                     finish[i] = end
                     i = after[i]
                 if not emits:
-                    served_below = bound if ordered else entering
+                    served_below = bound if fin is not None else entering
                     while first_token < served_below:
                         if first[first_token] < 0 and decode[first_token] > 0:
                             first[first_token] = end
                         first_token += 1
         queue_left -= x
-        used += x
+        if ring_kv is not None:
+            used += x
         for i in range(entering, head):
-            if ordered and fin[i] != 0:
-                continue
+            if fin is not None:
+                if fin[i] != 0:
+                    continue
             r = np.int64(decode[i])
             queue_left -= r
             decode_left += r
-            if keeps and emits and first[i] < 0:
-                first[i] = end
+            if start is not None:
+                if emits and first[i] < 0:
+                    first[i] = end
             if r == 0:
                 finished += 1
-                used -= prompt[i]
-                if ordered:
+                if ring_kv is not None:
+                    used -= prompt[i]
+                if fin is not None:
                     fin[i] = k
-                if keeps:
+                if start is not None:
                     finish[i] = end
                 continue
             decoding += 1
-            if ordered:
+            if fin is not None:
                 fin[i] = -r
                 continue
             bucket = (k + r) & mask
             ring[bucket] += 1
             active += 1
-            if counts_kv:
+            if ring_kv is not None:
                 ring_kv[bucket] += prompt[i] + r
                 kv_active += prompt[i]
-            if keeps:
+            if start is not None:
                 _link(i, bucket, chain, after, before)
         if queue_left + decode_left != backlog - tokens:
             code = NOT_CONSERVED
@@ -405,21 +519,24 @@ def run(
             log[line, 4] = kv_read
             log[line, 5] = preempted
             state[LOGGED] += 1
-        state[PREEMPTIONS] += preempted
-        state[STARTED] = clock
-        state[FLIGHT_TOKENS] = tokens
-        state[FLIGHT_DONE] = finished
+        preemptions += preempted
+        flight_tokens, flight_done = tokens, finished
         if end <= horizon:
-            state[IN_FLIGHT] = 1
+            in_flight = np.int64(1)
             target = end
         else:
-            state[TRUNCATED] = 1
+            in_flight = np.int64(TRUNCATED_FLIGHT)
             target = horizon
-    state[CLOCK], state[TARGET] = clock, target
+    state[CLOCK], state[TARGET], state[IDLE] = clock, target, idle
+    state[IN_FLIGHT] = in_flight
+    state[FLIGHT_TOKENS], state[FLIGHT_DONE] = flight_tokens, flight_done
     state[NEXT], state[HEAD], state[LEFT], state[BOUND] = nxt, head, left, bound
     state[DECODING], state[ACTIVE], state[DECODE_STEP] = decoding, active, k
     state[BACKLOG], state[PRESENT], state[LAST] = backlog, present, last
     state[QUEUE_LEFT], state[DECODE_LEFT] = queue_left, decode_left
     state[USED], state[KV_ACTIVE], state[SAMPLE] = used, kv_active, row
-    state[FIRST_TOKEN], state[ARRIVED] = first_token, base + nxt
+    state[FIRST_TOKEN], state[STEPS] = first_token, steps
+    state[WORK_IN], state[RECOMPUTED] = work_in, recomputed
+    state[PREEMPTIONS], state[ARRIVED] = preemptions, base + nxt
+    area[0], area[1] = backlog_area, requests_area
     return code

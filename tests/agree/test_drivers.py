@@ -103,6 +103,21 @@ def test_every_rule_gives_the_same_batches_times_and_totals(case):
         )
 
 
+def test_requests_that_end_with_their_prefill_are_not_served_twice():
+    """Regression: a finish before the first decode step was taken for a waiting request."""
+    engine = Engine(
+        step_time=StaircaseStepTime(1, 1, 4),
+        token_budget=4,
+        kv_capacity=4,
+        first_token_from_prefill=True,
+    )
+    load = Workload.of_requests(
+        [0.0] * 4 + [1.0], prompt_tokens=[1] * 5, output_tokens=[1] * 4 + [3]
+    )
+    fast, _, slow, _ = both(engine, load, FASTER_TRANSFORMER, 30.0)
+    np.testing.assert_array_equal(fast.log, slow.log)
+
+
 @pytest.mark.parametrize("rule", POLICIES.values(), ids=lambda r: r.name)
 @pytest.mark.parametrize("limits", [{}, {"max_batch_size": 12}, {"kv_capacity": 900}])
 def test_long_random_runs_agree(rule, limits):

@@ -32,7 +32,7 @@ ENDLESS = [
     GammaArrivals(5, scv=Fraction(1, 7)),
     RenewalArrivals([0.1, 0.2, 1.7], weights=[3, 4, 1]),
     ON_OFF,
-    OnOffArrivals(rate_on=3, rate_off=0, mean_on=0.001, mean_off=0.004),
+    OnOffArrivals(rate_on=3, rate_off=0, mean_on=0.05, mean_off=0.2),
     BatchArrivals(PoissonArrivals(2), GeometricLength(3)),
     BatchArrivals(DeterministicArrivals.every(3), EmpiricalLength([0, 0, 9])),
     ReplayArrivals([0.0, 0.1, 0.1, 2.5, 2.75]),

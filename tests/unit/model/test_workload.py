@@ -168,10 +168,13 @@ def test_a_trace_without_times_is_drawn_from():
     assert workload.moments.prompt == Fraction(26, 4)
 
 
-def test_the_trace_is_not_mutated():
-    assert TIMED.arrival_times is TIMES
-    TIMES[1] += 0
-    assert TIMES.flags.writeable
+def test_a_workload_shares_no_memory_with_its_trace():
+    times, prompt = TIMES.copy(), PROMPT.copy()
+    workload = Workload.from_trace(Trace("own", prompt, OUTPUT, times, {}))
+    first = first_requests(workload, 8)
+    times[1], prompt[0] = 1.25, 99
+    assert same(first_requests(workload, 8), first)
+    assert times.flags.writeable
 
 
 def test_given_requests_are_played_once():

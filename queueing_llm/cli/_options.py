@@ -1,0 +1,128 @@
+"""Arguments and options that several commands take."""
+
+from fractions import Fraction
+from typing import Annotated, TypeAlias
+
+import typer
+
+from queueing_llm.policies import POLICIES, BatchRule, policy_named
+from queueing_llm.scenarios import (
+    Scenario,
+    change_engine,
+    change_workload,
+    exact_number,
+    load_scenario,
+    recorded_workload,
+)
+
+OVERRIDES = "Instead of the scenario's"
+
+
+def number(text: str) -> Fraction:
+    """Return the exact value of a decimal number or fraction typed on the command line."""
+    try:
+        return exact_number(text)
+    except ValueError:
+        msg = f"{text!r} is not a number; accepted: a decimal number or a fraction such as 7/2."
+        raise typer.BadParameter(msg) from None
+
+
+def _option(metavar: str, text: str) -> typer.models.OptionInfo:
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=OVERRIDES)
+
+
+def _real(metavar: str, text: str) -> typer.models.OptionInfo:
+    return typer.Option(parser=number, metavar=metavar, help=text, rich_help_panel=OVERRIDES)
+
+
+ScenarioName: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="A TOML file or a packaged scenario, see [bold]queueing-llm list[/bold].",
+        show_default=False,
+    ),
+]
+ArrivalRate: TypeAlias = Annotated[
+    Fraction | None, _real("RATE", "Requests per second; a trace is stretched in time.")
+]
+Scale: TypeAlias = Annotated[Fraction | None, _real("FACTOR", "Factor on the arrival rate.")]
+PromptTokens: TypeAlias = Annotated[int | None, _option("TOKENS", "Length of every prompt.")]
+OutputTokens: TypeAlias = Annotated[int | None, _option("TOKENS", "Length of every output.")]
+TokenBudget: TypeAlias = Annotated[int | None, _option("TOKENS", "Most tokens in a batch.")]
+MaxBatchSize: TypeAlias = Annotated[
+    int | None, _option("REQUESTS", "Most requests in a batch.")
+]
+KVCapacity: TypeAlias = Annotated[int | None, _option("TOKENS", "Tokens of KV cache.")]
+TraceName: TypeAlias = Annotated[
+    str | None, _option("FILE|PRESET", "Recorded requests: their lengths and arrival times.")
+]
+TraceFormat: TypeAlias = Annotated[
+    str | None, _option("FORMAT", "Format of the trace file, if it is not told from its start.")
+]
+SkipBadRows: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-rows",
+        help="Leave out malformed rows of the trace instead of refusing it.",
+        rich_help_panel=OVERRIDES,
+    ),
+]
+Seed: TypeAlias = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Seed of everything that is simulated.")
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of a table.")
+]
+
+
+def policies(names: list[str] | None) -> tuple[BatchRule, ...]:
+    """Return the policies of these names, all built-in ones if there are none."""
+    if not names:
+        return tuple(POLICIES.values())
+    return tuple({rule.name: rule for rule in map(policy_named, names)}.values())
+
+
+def system(
+    name: str,
+    *,
+    arrival_rate: Fraction | None,
+    scale: Fraction | None,
+    prompt_tokens: int | None,
+    output_tokens: int | None,
+    token_budget: int | None,
+    max_batch_size: int | None,
+    kv_capacity: int | None,
+    trace: str | None,
+    trace_format: str | None,
+    skip_bad_rows: bool,
+) -> Scenario:
+    """Return the scenario with the values replaced that were given as options."""
+    given = load_scenario(name)
+    engine = change_engine(
+        given.engine,
+        token_budget=token_budget,
+        max_batch_size=max_batch_size,
+        kv_capacity=kv_capacity,
+    )
+    workload = given.workload
+    if trace is not None:
+        workload = recorded_workload(
+            trace,
+            trace_format=trace_format,
+            skip_bad_rows=skip_bad_rows,
+            arrival_rate=arrival_rate,
+        )
+    elif trace_format is not None or skip_bad_rows:
+        option = "--skip-bad-rows" if skip_bad_rows else "--trace-format"
+        msg = f"{option} needs --trace, the file it is about."
+        raise typer.BadParameter(msg)
+    workload = change_workload(
+        workload,
+        arrival_rate=arrival_rate,
+        scale=1 if scale is None else scale,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+    )
+    label = given.name if trace is None else f"{given.name} with {trace}"
+    return Scenario(label, given.description, given.source, engine, workload)

@@ -1,0 +1,148 @@
+"""From the tables of a file to the engine and the workload of the model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from queueing_llm._validate import Rate, Real, Tokens, TokensOrZero, check
+from queueing_llm.errors import InvalidArgument
+from queueing_llm.model import (
+    AbstractArrivals,
+    AbstractLength,
+    BatchArrivals,
+    DeterministicArrivals,
+    DeterministicLength,
+    Engine,
+    IndependentLengths,
+    RequestClass,
+    Workload,
+)
+from queueing_llm.scenarios._laws import (
+    LENGTHS,
+    PROCESSES,
+    STEP_TIMES,
+    constructed,
+    named_law,
+)
+from queueing_llm.scenarios._schema import ClassTable, EngineTable, WorkloadTable
+from queueing_llm.scenarios._sources import recorded_workload
+
+
+def engine_of(table: EngineTable) -> Engine:
+    """Return the engine that ``[engine]`` describes."""
+    where = "engine.step_time"
+    law, values = named_law(table.step_time, STEP_TIMES, word="law", where=where)
+    step_time = constructed(law, values, where=where)
+    limits = {**table.model_dump(exclude={"step_time"}), "step_time": step_time}
+    return constructed(Engine, limits, where="engine")
+
+
+def workload_of(table: WorkloadTable, *, folder: Path | None) -> Workload:
+    """Return the workload that ``[workload]`` describes; paths are relative to ``folder``."""
+    if table.trace is not None:
+        _refuse(table, "trace", ("arrivals", "prompt_tokens", "output_tokens", "classes"))
+        return recorded_workload(
+            table.trace,
+            folder=folder,
+            trace_format=table.trace_format,
+            skip_bad_rows=table.skip_bad_rows,
+            arrival_rate=table.arrival_rate,
+            scale=table.scale,
+        )
+    for key, default in (("trace_format", None), ("skip_bad_rows", False)):
+        if getattr(table, key) != default:
+            msg = f"workload.{key} is {getattr(table, key)!r}, but workload.trace is missing."
+            raise InvalidArgument(msg)
+    arrivals = _arrivals(table.arrivals or {"process": "poisson"}, table.arrival_rate)
+    return scaled(Workload(arrivals, _classes(table)), table.scale)
+
+
+def scaled(workload: Workload, scale: Real) -> Workload:
+    """Return the workload with its rate multiplied by ``scale``, a number above 0."""
+    check(scale, "scale", Rate)
+    return workload if scale == 1 else workload.scale_to(workload.arrival_rate * scale)
+
+
+def length_of(value: Any, name: str) -> AbstractLength:
+    """Return the length law that an integer or a table with a ``law`` stands for."""
+    if isinstance(value, Mapping):
+        law, values = named_law(value, LENGTHS, word="law", where=name)
+        return constructed(law, values, where=name)
+    check(value, name, TokensOrZero if name.endswith("output_tokens") else Tokens)
+    return DeterministicLength(value)
+
+
+def _classes(table: WorkloadTable) -> tuple[RequestClass, ...]:
+    if table.classes is None:
+        return (_class(table, name="request", share=1, where="workload"),)
+    _refuse(table, "classes", ("prompt_tokens", "output_tokens"))
+    return tuple(
+        _class(row, name=row.name, share=row.share, where=f"workload.classes[{i}]")
+        for i, row in enumerate(table.classes)
+    )
+
+
+def _class(
+    table: WorkloadTable | ClassTable, *, name: str, share: Real, where: str
+) -> RequestClass:
+    for key in ("prompt_tokens", "output_tokens"):
+        if getattr(table, key) is None:
+            msg = (
+                f"{where} needs the key {key!r}: an integer [tokens] or a table such as "
+                "{law = 'geometric', mean = 112}."
+            )
+            raise InvalidArgument(msg)
+    lengths = IndependentLengths(
+        length_of(table.prompt_tokens, f"{where}.prompt_tokens"),
+        length_of(table.output_tokens, f"{where}.output_tokens"),
+    )
+    return constructed(
+        RequestClass, {"name": name, "lengths": lengths, "share": share}, where=where
+    )
+
+
+def _arrivals(
+    table: Mapping[str, Any], rate: Real | None, *, where: str = "workload.arrivals"
+) -> AbstractArrivals:
+    """Return the process of a table; ``rate`` is that of all requests, None if it has its own."""
+    if rate is not None:
+        check(rate, "workload.arrival_rate", Rate)
+    process, values = named_law(table, PROCESSES, word="process", where=where)
+    if process is DeterministicArrivals and "interval" in values:
+        return _rated(constructed(DeterministicArrivals.every, values, where=where), rate)
+    if process is BatchArrivals:
+        return _batches(values, rate, where=where)
+    if process in (PROCESSES["on_off"], PROCESSES["renewal"]):
+        own = constructed(process, values, where=where)
+        return _rated(own, rate)
+    if rate is None:
+        msg = "workload needs the key 'arrival_rate': a number above 0 [requests/s]."
+        raise InvalidArgument(msg)
+    if "rate" in values:
+        msg = f"{where} has no key 'rate': the rate is workload.arrival_rate [requests/s]."
+        raise InvalidArgument(msg)
+    return constructed(process, {**values, "rate": rate}, where=where, supplied=["rate"])
+
+
+def _rated(arrivals: AbstractArrivals, rate: Real | None) -> AbstractArrivals:
+    return arrivals if rate is None else arrivals.scaled_to(rate)
+
+
+def _batches(values: dict[str, Any], rate: Real | None, *, where: str) -> BatchArrivals:
+    """Return batches whose requests, not batches, arrive at ``rate``."""
+    inner = {"batches": {"process": "poisson"}, **values}
+    if "size" in inner:
+        inner["size"] = length_of(inner["size"], f"{where}.size")
+        if rate is not None:
+            rate = rate / inner["size"].mean
+    if isinstance(inner["batches"], Mapping):
+        inner["batches"] = _arrivals(inner["batches"], rate, where=f"{where}.batches")
+    return constructed(BatchArrivals, inner, where=where)
+
+
+def _refuse(table: WorkloadTable, given: str, others: tuple[str, ...]) -> None:
+    """Refuse keys that say again, and perhaps differently, what ``given`` says."""
+    for key in others:
+        if getattr(table, key) is not None:
+            msg = f"workload has both {given!r} and {key!r}: keep one of them."
+            raise InvalidArgument(msg)

@@ -1,0 +1,42 @@
+"""Decimal numbers, read as the fractions that they are."""
+
+import math
+from fractions import Fraction
+
+from queueing_llm._validate import Real
+
+
+def exact_number(text: str) -> Real:
+    """Return the number that a decimal text stands for, exactly.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"10.4"``, ``"1e-3"`` or ``"7/2"``.
+
+    Returns
+    -------
+    Fraction or float
+        A Fraction; a float only for what is none: infinities, NaN, and numbers too large
+        for double precision. The domain checks of the model refuse those.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a number.
+
+    Examples
+    --------
+    >>> exact_number("10.4")
+    Fraction(52, 5)
+    """
+    if "/" in text:
+        try:
+            return Fraction(text)
+        except ZeroDivisionError:
+            return math.nan
+    value = float(text)
+    if value == 0:
+        return Fraction(0)
+    # The exponent is checked first: Fraction("1e999999999") would fill the memory.
+    return Fraction(text) if math.isfinite(value) else value
