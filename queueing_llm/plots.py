@@ -1,9 +1,10 @@
 """Figures, drawn with Matplotlib (``pip install 'queueing-llm[plots]'``)."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,8 +23,8 @@ REQUESTS = 2000
 FAR_APART = 100
 COLOURS = ("#d55e00", "#cc79a7", "#0072b2", "#009e73", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette, which the colour-blind can tell apart."""
-STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-"""Curves that coincide differ in dashes and widths, so that none hides another."""
+INVISIBLE = 0.01
+"""Curves that differ by less than this share of the tallest are drawn as one."""
 
 
 def watching_time(workload: Workload) -> float:
@@ -65,7 +66,7 @@ def check_plot_path(path: str | os.PathLike[str]) -> None:
     --------
     >>> check_plot_path("backlog.gif")
     Traceback (most recent call last):
-    queueing_llm.errors.InvalidArgument: plot format of 'backlog.gif' is not known: accepted: 'pdf', 'png', 'svg'.
+    queueing_llm.errors.InvalidArgument: plot format of 'backlog.gif' is not known: ...
     """
     file = Path(path)
     suffix = file.suffix.removeprefix(".").lower()
@@ -80,9 +81,17 @@ def check_plot_path(path: str | os.PathLike[str]) -> None:
 
 
 def plot_backlog(
-    runs: Sequence[Run], verdicts: Sequence[Verdict], *, path: str | os.PathLike[str], title: str
+    runs: Sequence[Run],
+    verdicts: Sequence[Verdict],
+    *,
+    path: str | os.PathLike[str],
+    title: str,
 ) -> None:
     """Draw the simulated backlog of policies against their fluid limits.
+
+    Policies whose backlogs coincide share a curve and an entry of the legend: "=" stands
+    between them if they are equal at every sample, "≈" if they differ by less than 1 % of
+    the largest backlog.
 
     Parameters
     ----------
@@ -114,12 +123,15 @@ def plot_backlog(
 def _drawn(runs: Sequence[Run], verdicts: Sequence[Verdict], *, title: str) -> "Figure":
     figure = _figure_class()(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    for i, (run, verdict) in enumerate(zip(runs, verdicts, strict=True)):
-        _draw_policy(axes, run, verdict, i)
+    for group, colour in zip(_coinciding(runs), itertools.cycle(COLOURS), strict=False):
+        _draw_curve(axes, [runs[i] for i in group], [verdicts[i] for i in group], colour)
+    if any(_fluid_slope(verdict) > 0 for verdict in verdicts):
+        axes.plot([], [], color="0.3", linestyle="--", linewidth=1.1, label="fluid limit")
     _scale_backlog(axes, runs)
     rate = float(runs[0].workload.arrival_rate)
     axes.set_title(f"{title}, {rate:.4g} requests/s", loc="left", fontsize=11)
     axes.set_xlabel("time [s]")
+    axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.set_xlim(0, runs[0].horizon)
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -128,20 +140,54 @@ def _drawn(runs: Sequence[Run], verdicts: Sequence[Verdict], *, title: str) -> "
     return figure
 
 
-def _draw_policy(axes: "Axes", run: Run, verdict: Verdict, i: int) -> None:
-    colour = COLOURS[i % len(COLOURS)]
-    thousands = run.backlog_tokens[0] / 1000
+def _coinciding(runs: Sequence[Run]) -> list[list[int]]:
+    """Group the runs that the eye could not tell apart; one curve shows each group."""
+    paths = [run.backlog_tokens[0] for run in runs]
+    tallest = max(float(path.max()) for path in paths)
+    groups: list[list[int]] = []
+    for i, path in enumerate(paths):
+        for group in groups:
+            if np.abs(paths[group[0]] - path).max() <= INVISIBLE * tallest:
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
+
+
+def _draw_curve(
+    axes: "Axes", runs: Sequence[Run], verdicts: Sequence[Verdict], colour: str
+) -> None:
+    """Draw one backlog, that of the first run, and the fluid limits that belong to it."""
+    first = runs[0]
+    alike = all(np.array_equal(run.backlog_tokens, first.backlog_tokens) for run in runs)
+    slopes = dict.fromkeys(slope for v in verdicts if (slope := _fluid_slope(v)) > 0)
     axes.plot(
-        run.times,
-        thousands,
+        first.times,
+        first.backlog_tokens[0] / 1000,
         color=colour,
-        linestyle=STYLES[i % len(STYLES)],
-        linewidth=1.6,
-        label=f"{verdict.policy}: {verdict.status.name}",
+        # Pale where a fluid limit may lie on it, so that its dashes stay visible.
+        alpha=0.45 if slopes else 1.0,
+        linewidth=2.0,
+        label=_label(verdicts, between=" = " if alike else " ≈ "),
     )
-    if verdict.growth is not None and verdict.growth > 0:
-        fluid = float(verdict.growth) * run.times / 1000
-        axes.plot(run.times, fluid, color=colour, linestyle="--", linewidth=1, alpha=0.8)
+    for slope in slopes:
+        fluid = slope * first.times / 1000
+        axes.plot(first.times, fluid, color=colour, linestyle="--", linewidth=1.2)
+
+
+def _label(verdicts: Sequence[Verdict], *, between: str) -> str:
+    """Name the policies of one curve, those of one status in one line."""
+    lines = []
+    for status in dict.fromkeys(verdict.status for verdict in verdicts):
+        names = between.join(v.policy for v in verdicts if v.status is status)
+        lines.append(f"{names}: {status.name}")
+    return "\n".join(lines)
+
+
+def _fluid_slope(verdict: Verdict) -> float:
+    """Return the growth of the fluid limit [tokens/s], 0 if there is none or it is unknown."""
+    return 0.0 if verdict.growth is None else float(verdict.growth)
 
 
 def _scale_backlog(axes: "Axes", runs: Sequence[Run]) -> None:
@@ -149,6 +195,7 @@ def _scale_backlog(axes: "Axes", runs: Sequence[Run]) -> None:
     highest = [float(run.backlog_tokens[0].max()) / 1000 for run in runs]
     lowest = max(min(highest), 1e-3)
     axes.set_ylabel("backlog [thousand tokens]")
+    axes.yaxis.set_major_formatter("{x:,.10g}")
     if max(highest) > FAR_APART * lowest:
         axes.set_yscale("symlog", linthresh=float(10 ** np.floor(np.log10(lowest))))
     axes.set_ylim(bottom=0)

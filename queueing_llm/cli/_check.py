@@ -12,7 +12,7 @@ from queueing_llm.cli._output import answers, complain, print_json, status
 from queueing_llm.cli._records import verdict_record
 from queueing_llm.cli._verdict_table import print_verdicts
 from queueing_llm.decide import check_stability
-from queueing_llm.errors import nearest
+from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.evidence import Status, Verdict
 from queueing_llm.policies import BatchRule
 from queueing_llm.scenarios import Scenario
@@ -47,10 +47,16 @@ def check(
     trace_format: option.TraceFormat = None,
     skip_bad_rows: option.SkipBadRows = False,
     servers: Annotated[
-        int, typer.Option(metavar="K", help="Identical engines, join-shortest-queue.")
+        int,
+        typer.Option(
+            parser=option.whole, metavar="K", help="Identical engines, join-shortest-queue."
+        ),
     ] = 1,
     confidence: Annotated[
-        float, typer.Option(metavar="P", help="Of intervals, where an answer is simulated.")
+        float,
+        typer.Option(
+            parser=option.real, metavar="P", help="Of intervals, where an answer is simulated."
+        ),
     ] = 0.99,
     seed: option.Seed = 0,
     require: Annotated[
@@ -143,7 +149,7 @@ def _check_plot(path: Path, *, servers: int) -> None:
 
     if servers != 1:
         msg = f"--plot draws one engine, got --servers {servers}; accepted: --servers 1."
-        raise typer.BadParameter(msg)
+        raise InvalidArgument(msg)
     check_plot_path(path)
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ BAD_INPUT, DEFECT, INTERRUPTED, UNREAD = 2, 70, 130, 141
 
 app = typer.Typer(
     name="queueing-llm",
-    help="Decide whether an LLM serving engine keeps up with its load, and say how it is known.",
+    help="Decide whether an LLM serving engine keeps up with its load, and how that is known.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -94,9 +94,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Typer's usage errors have no common public class in all its versions.
         if hasattr(error, "format_message"):
-            return complain(error.format_message(), status=BAD_INPUT)
+            return complain(_usage(error), status=BAD_INPUT)
         return _report_defect(error)
     return int(status or 0)
+
+
+def _usage(error: Any) -> str:
+    """Say what is wrong with the arguments, and where the accepted ones are listed."""
+    context = getattr(error, "ctx", None)
+    path = "queueing-llm" if context is None else context.command_path
+    return f"{error.format_message().rstrip('.')}; see {path} --help."
 
 
 def _report_defect(error: Exception) -> int:

@@ -1,10 +1,12 @@
 """Arguments and options that several commands take."""
 
 from fractions import Fraction
-from typing import Annotated, TypeAlias
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.policies import POLICIES, BatchRule, policy_named
 from queueing_llm.scenarios import (
     Scenario,
@@ -27,12 +29,32 @@ def number(text: str) -> Fraction:
         raise typer.BadParameter(msg) from None
 
 
-def _option(metavar: str, text: str) -> typer.models.OptionInfo:
-    return typer.Option(metavar=metavar, help=text, rich_help_panel=OVERRIDES)
+def real(text: str | float) -> float:
+    """Return a number typed on the command line."""
+    return float(number(str(text)))
 
 
-def _real(metavar: str, text: str) -> typer.models.OptionInfo:
-    return typer.Option(parser=number, metavar=metavar, help=text, rich_help_panel=OVERRIDES)
+def whole(text: str | int) -> int:
+    """Return an integer typed on the command line."""
+    try:
+        return int(text)
+    except ValueError:
+        msg = f"{text!r} is not an integer."
+        raise typer.BadParameter(msg) from None
+
+
+def natural(text: str | int) -> int:
+    """Return a seed typed on the command line."""
+    value = whole(text)
+    if value < 0:
+        msg = f"{value} is negative; accepted: an integer of at least 0."
+        raise typer.BadParameter(msg)
+    return value
+
+
+def override(parser: Any, metavar: str, text: str) -> Any:
+    """Return an option that replaces a value of the scenario."""
+    return typer.Option(parser=parser, metavar=metavar, help=text, rich_help_panel=OVERRIDES)
 
 
 ScenarioName: TypeAlias = Annotated[
@@ -44,21 +66,32 @@ ScenarioName: TypeAlias = Annotated[
     ),
 ]
 ArrivalRate: TypeAlias = Annotated[
-    Fraction | None, _real("RATE", "Requests per second; a trace is stretched in time.")
+    Fraction | None,
+    override(number, "RATE", "Requests per second; a trace is stretched in time."),
 ]
-Scale: TypeAlias = Annotated[Fraction | None, _real("FACTOR", "Factor on the arrival rate.")]
-PromptTokens: TypeAlias = Annotated[int | None, _option("TOKENS", "Length of every prompt.")]
-OutputTokens: TypeAlias = Annotated[int | None, _option("TOKENS", "Length of every output.")]
-TokenBudget: TypeAlias = Annotated[int | None, _option("TOKENS", "Most tokens in a batch.")]
+Scale: TypeAlias = Annotated[
+    Fraction | None, override(number, "FACTOR", "Factor on the arrival rate.")
+]
+PromptTokens: TypeAlias = Annotated[
+    int | None, override(whole, "TOKENS", "Length of every prompt.")
+]
+OutputTokens: TypeAlias = Annotated[
+    int | None, override(whole, "TOKENS", "Length of every output.")
+]
+TokenBudget: TypeAlias = Annotated[
+    int | None, override(whole, "TOKENS", "Most tokens in a batch.")
+]
 MaxBatchSize: TypeAlias = Annotated[
-    int | None, _option("REQUESTS", "Most requests in a batch.")
+    int | None, override(whole, "REQUESTS", "Most requests in a batch.")
 ]
-KVCapacity: TypeAlias = Annotated[int | None, _option("TOKENS", "Tokens of KV cache.")]
+KVCapacity: TypeAlias = Annotated[int | None, override(whole, "TOKENS", "Tokens of KV cache.")]
 TraceName: TypeAlias = Annotated[
-    str | None, _option("FILE|PRESET", "Recorded requests: their lengths and arrival times.")
+    str | None,
+    override(str, "FILE|PRESET", "Recorded requests: their lengths and arrival times."),
 ]
 TraceFormat: TypeAlias = Annotated[
-    str | None, _option("FORMAT", "Format of the trace file, if it is not told from its start.")
+    str | None,
+    override(str, "FORMAT", "Format of the trace file, if it is not told from its start."),
 ]
 SkipBadRows: TypeAlias = Annotated[
     bool,
@@ -69,7 +102,7 @@ SkipBadRows: TypeAlias = Annotated[
     ),
 ]
 Seed: TypeAlias = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Seed of everything that is simulated.")
+    int, typer.Option(parser=natural, metavar="N", help="Seed of everything that is simulated.")
 ]
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of a table.")
@@ -116,7 +149,7 @@ def system(
     elif trace_format is not None or skip_bad_rows:
         option = "--skip-bad-rows" if skip_bad_rows else "--trace-format"
         msg = f"{option} needs --trace, the file it is about."
-        raise typer.BadParameter(msg)
+        raise InvalidArgument(msg)
     workload = change_workload(
         workload,
         arrival_rate=arrival_rate,
@@ -124,5 +157,5 @@ def system(
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,
     )
-    label = given.name if trace is None else f"{given.name} with {trace}"
+    label = given.name if trace is None else f"{given.name} with {Path(trace).name}"
     return Scenario(label, given.description, given.source, engine, workload)

@@ -65,7 +65,7 @@ def _origin(estimate: Mapping[str, Any]) -> str:
 
 def _settings(record: Mapping[str, Any]) -> str:
     return (
-        f"{record['horizon']:g} s, the first {record['warmup']:g} s left out of means; "
+        f"{record['horizon']:,.10g} s, the first {record['warmup']:,.10g} s left out of means; "
         f"replications {record['replications']}, seed {record['seed']}; "
         f"{record['steps']:,} engine steps, {record['arrived']:,} requests"
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from queueing_llm._validate import Seconds, check
 from queueing_llm.cli import _options as option
 from queueing_llm.cli._output import answers, print_json
 from queueing_llm.cli._records import estimate_record
@@ -32,7 +33,8 @@ def simulate(
     *,
     policy: Annotated[str, typer.Option(metavar="NAME", help="Policy to simulate.")],
     horizon: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Length of each replication.")
+        float,
+        typer.Option(parser=option.real, metavar="SECONDS", help="Length of each replication."),
     ],
     arrival_rate: option.ArrivalRate = None,
     scale: option.Scale = None,
@@ -45,14 +47,18 @@ def simulate(
     trace_format: option.TraceFormat = None,
     skip_bad_rows: option.SkipBadRows = False,
     replications: Annotated[
-        int, typer.Option(metavar="R", help="Independent replications.")
+        int, typer.Option(parser=option.whole, metavar="R", help="Independent replications.")
     ] = 1,
     warmup: Annotated[
-        float, typer.Option(metavar="SECONDS", help="What the means leave out at the start.")
+        float,
+        typer.Option(
+            parser=option.real, metavar="SECONDS", help="What the means leave out at the start."
+        ),
     ] = 0.0,
     seed: option.Seed = 0,
     tick: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Resolution of the clock.")
+        float,
+        typer.Option(parser=option.real, metavar="SECONDS", help="Resolution of the clock."),
     ] = 1e-9,
     per_request: Annotated[
         bool, typer.Option("--per-request", help="Keep every request, for latencies.")
@@ -65,6 +71,7 @@ def simulate(
 ) -> int:
     """Simulate one policy token by token; report means with their standard errors."""
     rule = policy_named(policy)
+    check(tick, "tick", Seconds)
     system = option.system(
         scenario,
         arrival_rate=arrival_rate,

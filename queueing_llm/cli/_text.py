@@ -2,8 +2,6 @@
 
 import math
 import re
-from dataclasses import fields
-from typing import Any
 
 from queueing_llm._validate import Real, domains
 from queueing_llm.evidence import CriticalRate
@@ -14,6 +12,7 @@ from queueing_llm.model import (
     IndependentLengths,
     Workload,
 )
+from queueing_llm.steptime import AbstractStepTime
 
 UNKNOWN = "unknown"
 
@@ -111,15 +110,13 @@ def _lengths_text(lengths: AbstractRequestLengths) -> str:
     return f"mean {means}"
 
 
-def _law_text(law: Any) -> str:
-    units = domains(type(law))
+def _law_text(law: AbstractStepTime) -> str:
     kind = _words(type(law).__name__.removesuffix("StepTime"))
     entries = [
-        f"{field.name.replace('_', ' ')} {brief(getattr(law, field.name))} {units[field.name].unit}"
-        for field in fields(law)
-        if field.name in units
+        f"{name.replace('_', ' ')} {brief(getattr(law, name))} {domain.unit}"
+        for name, domain in domains(type(law)).items()
     ]
-    return f"{kind.capitalize()} step time" + (f", {', '.join(entries)}" if entries else "")
+    return ", ".join([f"{kind.capitalize()} step time", *entries])
 
 
 def _words(camel: str) -> str:

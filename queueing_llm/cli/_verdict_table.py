@@ -42,9 +42,7 @@ def print_verdicts(
     console.print(listing)
 
 
-def print_system(
-    console: Console, scenario: Scenario, rows: Sequence[tuple[str, str]]
-) -> None:
+def print_system(console: Console, scenario: Scenario, rows: Sequence[tuple[str, str]]) -> None:
     """Print what a scenario describes, and further rows of label and text."""
     console.print(Text(scenario.name, style="bold"))
     grid = Table.grid(padding=(0, 2))

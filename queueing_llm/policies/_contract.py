@@ -127,7 +127,9 @@ def _broken_rule(state: EngineState, batch: Batch) -> str | None:
     if preempted.shape != state.request.shape or preempted.dtype != np.bool_:
         expected = f"booleans of shape {state.request.shape}"
         return f"preempted must be {expected}, got {preempted.dtype} {preempted.shape}"
-    at_most = np.where(state.prompt_left > 0, state.prompt_left, np.minimum(state.decode_left, 1))
+    at_most = np.where(
+        state.prompt_left > 0, state.prompt_left, np.minimum(state.decode_left, 1)
+    )
     for rule, bad in (
         ("tokens must be at least 0", tokens < 0),
         ("a request gets at most its prompt left, or one decode token", tokens > at_most),
@@ -140,9 +142,7 @@ def _broken_rule(state: EngineState, batch: Batch) -> str | None:
     return _broken_limit(state, tokens, preempted)
 
 
-def _broken_limit(
-    state: EngineState, tokens: np.ndarray, preempted: np.ndarray
-) -> str | None:
+def _broken_limit(state: EngineState, tokens: np.ndarray, preempted: np.ndarray) -> str | None:
     total, members = int(tokens.sum()), int((tokens > 0).sum())
     held = int(state.stored[~preempted].sum()) + total
     for what, value, limit in (

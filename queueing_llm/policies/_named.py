@@ -25,10 +25,7 @@ VLLM_V1 = BatchRule(
 """vLLM v1 with chunked prefill: Sarathi's batches; ``max_num_seqs`` counts residents."""
 
 POLICIES: Mapping[str, BatchRule] = MappingProxyType(
-    {
-        rule.name: rule
-        for rule in (FASTER_TRANSFORMER, VANILLA_VLLM, ORCA, SARATHI, VLLM_V1)
-    }
+    {rule.name: rule for rule in (FASTER_TRANSFORMER, VANILLA_VLLM, ORCA, SARATHI, VLLM_V1)}
 )
 """Every built-in policy by its name."""
 

@@ -62,7 +62,8 @@ class BatchRule:
         ):
             value = getattr(self, field)
             if value not in accepted:
-                msg = f"{field} must be one of two words, got {value!r}: {nearest(str(value), accepted)}."
+                hint = nearest(str(value), accepted)
+                msg = f"{field} must be one of two words, got {field}={value!r}: {hint}."
                 raise InvalidArgument(msg)
 
     @property

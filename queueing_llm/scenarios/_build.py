@@ -17,6 +17,7 @@ from queueing_llm.model import (
     RequestClass,
     Workload,
 )
+from queueing_llm.scenarios._change import change_workload
 from queueing_llm.scenarios._laws import (
     LENGTHS,
     PROCESSES,
@@ -54,13 +55,7 @@ def workload_of(table: WorkloadTable, *, folder: Path | None) -> Workload:
             msg = f"workload.{key} is {getattr(table, key)!r}, but workload.trace is missing."
             raise InvalidArgument(msg)
     arrivals = _arrivals(table.arrivals or {"process": "poisson"}, table.arrival_rate)
-    return scaled(Workload(arrivals, _classes(table)), table.scale)
-
-
-def scaled(workload: Workload, scale: Real) -> Workload:
-    """Return the workload with its rate multiplied by ``scale``, a number above 0."""
-    check(scale, "scale", Rate)
-    return workload if scale == 1 else workload.scale_to(workload.arrival_rate * scale)
+    return change_workload(Workload(arrivals, _classes(table)), scale=table.scale)
 
 
 def length_of(value: Any, name: str) -> AbstractLength:
@@ -104,7 +99,7 @@ def _class(
 def _arrivals(
     table: Mapping[str, Any], rate: Real | None, *, where: str = "workload.arrivals"
 ) -> AbstractArrivals:
-    """Return the process of a table; ``rate`` is that of all requests, None if it has its own."""
+    """Return the process of a table at ``rate`` or, if that is None, at its own rate."""
     if rate is not None:
         check(rate, "workload.arrival_rate", Rate)
     process, values = named_law(table, PROCESSES, word="process", where=where)

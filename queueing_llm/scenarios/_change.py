@@ -1,11 +1,11 @@
 """Scenarios with single values replaced."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from queueing_llm._validate import Rate, Real, Tokens, TokensOrZero, check
+from queueing_llm._validate import Domain, Real, Tokens, TokensOrZero, check
 from queueing_llm.model import (
     AbstractRequestLengths,
     DeterministicLength,
@@ -14,6 +14,8 @@ from queueing_llm.model import (
     IndependentLengths,
     Workload,
 )
+
+Scale = Annotated[Real, Domain("s", "1", above=0)]
 
 
 def change_engine(engine: Engine, **limits: int | None) -> Engine:
@@ -74,7 +76,7 @@ def change_workload(
     >>> change_workload(load, scale=2).arrival_rate
     Fraction(30, 1)
     """
-    check(scale, "scale", Rate)
+    check(scale, "scale", Scale)
     if prompt_tokens is not None:
         check(prompt_tokens, "prompt_tokens", Tokens)
     if output_tokens is not None:

@@ -60,7 +60,7 @@ def named_law(
 ) -> tuple[Constructor, dict[str, Any]]:
     """Return the constructor that ``table[word]`` names, and the other keys of the table."""
     if word not in table:
-        msg = f"{where} needs the key {word!r}; {nearest('', laws)}."
+        msg = f"{where} needs the key {word!r}: {_listed(laws)}."
         raise InvalidArgument(msg)
     name = table[word]
     if not isinstance(name, str) or name not in laws:
@@ -80,11 +80,11 @@ def constructed(
     keys = [name for name in parameters if name not in supplied]
     for key in values:
         if key not in parameters:
-            msg = f"{where} has no key {key!r}: {nearest(key, keys)}."
+            msg = f"{where} has no key {key!r}: {nearest(key, keys or ['none'])}."
             raise InvalidArgument(msg)
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in values:
-            msg = f"{where} needs the key {key!r}; {nearest(key, [])}{_listed(keys)}."
+            msg = f"{where} needs the key {key!r}; its keys are {_listed(keys)}."
             raise InvalidArgument(msg)
     try:
         return law(**values)
@@ -93,5 +93,5 @@ def constructed(
         raise InvalidArgument(msg) from None
 
 
-def _listed(keys: Iterable[str]) -> str:
-    return ", ".join(repr(key) for key in keys)
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(repr(word) for word in words)

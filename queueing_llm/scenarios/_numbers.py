@@ -31,12 +31,17 @@ def exact_number(text: str) -> Real:
     Fraction(52, 5)
     """
     if "/" in text:
-        try:
-            return Fraction(text)
-        except ZeroDivisionError:
-            return math.nan
+        return _ratio(text)
     value = float(text)
     if value == 0:
         return Fraction(0)
     # The exponent is checked first: Fraction("1e999999999") would fill the memory.
     return Fraction(text) if math.isfinite(value) else value
+
+
+def _ratio(text: str) -> Fraction:
+    above, _, below = text.partition("/")
+    if int(below) == 0:
+        msg = f"{text!r} divides by zero"
+        raise ValueError(msg)
+    return Fraction(int(above), int(below))

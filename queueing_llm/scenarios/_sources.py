@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from queueing_llm._validate import Rate, Real, check
+from queueing_llm._validate import Real
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.model import Workload
+from queueing_llm.scenarios._change import change_workload
 from queueing_llm.traces import preset, preset_names, read_trace
 
 
@@ -44,13 +45,12 @@ def recorded_workload(
     >>> float(recorded_workload("azure-conv-2023", arrival_rate=2, scale=3).arrival_rate)
     6.0
     """
-    check(scale, "scale", Rate)
     path = Path(name) if folder is None else folder / name
     if path.is_file():
         trace = read_trace(path, format=trace_format, skip_bad_rows=skip_bad_rows)
-        return Workload.from_trace(trace, scale=scale, arrival_rate=arrival_rate)
+        recorded = Workload.from_trace(trace, arrival_rate=arrival_rate)
+        return change_workload(recorded, scale=scale)
     if name not in preset_names():
         msg = f"trace {name!r} is neither a file nor a preset: {nearest(name, preset_names())}."
         raise InvalidArgument(msg)
-    workload = preset(name).workload(arrival_rate)
-    return workload if scale == 1 else workload.scale_to(workload.arrival_rate * scale)
+    return change_workload(preset(name).workload(arrival_rate), scale=scale)

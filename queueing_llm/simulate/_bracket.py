@@ -9,8 +9,14 @@ is corrected by its regression on the work that arrived (a control variate).
 Bisection brackets the zero; a straight line through the drifts of every replication, at
 rates spread around it, gives one estimate of the zero per replication and so a Student
 confidence interval.
+
+The backlog is grown in two ways, by a burst far above capacity and gradually above the
+critical rate. Where the saturated engine remembers its start (constant lengths with a
+batch-size limit keep the phases they began with) the two disagree, and the answer is the
+interval that covers both.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, final
@@ -23,13 +29,16 @@ from queueing_llm.model import Engine, Requests, Workload
 from queueing_llm.policies import BatchRule, Policy
 from queueing_llm.simulate._clock import Clock
 from queueing_llm.simulate._estimate import Estimate
-from queueing_llm.simulate._simulate import CHUNK, Count, outcome_of, in_parallel
+from queueing_llm.simulate._simulate import CHUNK, in_parallel, outcome_of
 
-OVERLOAD = 2.0
+BURST = 2.0
+GRADUAL = 1.25
 FILLING = 0.25
-SPREAD = (0.97, 0.98, 0.99, 1.01, 1.02, 1.03)
+SPREAD = np.array([-1.0, -2 / 3, -1 / 3, 1 / 3, 2 / 3, 1.0])
+NARROWEST_SPREAD = 0.03
 MOST_HALVINGS = 24
 BLOCKS = 10
+Replications = Annotated[int | None, Domain("R", "1", at_least=2, integer=True, optional=True)]
 Probability = Annotated[float, Domain("1-alpha", "1", above=0, at_most=0.9999)]
 
 
@@ -39,7 +48,7 @@ def bracket_critical_rate(
     *,
     policy: Policy,
     at_most: float,
-    replications: int = 8,
+    replications: int | None = None,
     requests: int | None = None,
     confidence: float = 0.99,
     seed: int | np.random.Generator = 0,
@@ -52,11 +61,13 @@ def bracket_critical_rate(
         The workload gives everything but the rate.
     at_most : float
         A rate that no policy can exceed [requests/s].
-    replications : int
-        Independent estimates of the rate that the interval rests on.
+    replications : int, optional
+        Independent estimates of the rate that the interval rests on, at least 2; the
+        default is 8 on the kernel and 4 on the transparent driver.
     requests : int, optional
-        Arrivals in each drift measurement; the default is 40,000 on the kernel and 1,000 on
-        the transparent driver.
+        Arrivals in each drift measurement; the default is at least 40,000 on the kernel and
+        1,000 on the transparent driver, and more for large token budgets, so that the
+        backlog is large beside what one batch can hold.
     confidence : float
         Of the interval.
     seed : int or numpy.random.Generator
@@ -65,17 +76,17 @@ def bracket_critical_rate(
     Returns
     -------
     CriticalRate
-        With evidence ``SIMULATED``; or ``NONE`` and no value if the drift never changes sign,
-        or does not settle.
+        With evidence ``SIMULATED``; or ``NONE`` and no value if the drift never changes
+        sign.
 
     Notes
     -----
     Assumes that the sign of the drift of a large backlog grown in overload decides
-    stability, and that the drift is nearly linear within 3 % of the boundary. Neither is
-    proved here.
+    stability, and that the drift is nearly linear close to the boundary. Neither is proved
+    here.
     """
     check(at_most, "at_most", Rate)
-    check(replications, "replications", Count)
+    check(replications, "replications", Replications)
     check(confidence, "confidence", Probability)
     fast = isinstance(policy, BatchRule)
     experiment = _Experiment(
@@ -83,8 +94,8 @@ def bracket_critical_rate(
         workload=workload,
         policy=policy,
         at_most=float(at_most),
-        replications=max(2, replications),
-        requests=_whole_cycles(workload, requests or (40_000 if fast else 1_000)),
+        replications=replications or (8 if fast else 4),
+        requests=_whole_cycles(workload, requests or _enough(engine, fast=fast)),
         rng=seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed),
     )
     return _search(experiment, confidence)
@@ -100,34 +111,74 @@ def _search(experiment: "_Experiment", confidence: float) -> CriticalRate:
             break
         middle = probe if stable < probe < unstable else (stable + unstable) / 2
         probe = 0.0
-        if quick.drift(middle).mean() > 0:
+        if quick.drift(middle, filling_rate=BURST * quick.at_most).mean() > 0:
             unstable = middle
         else:
             stable = middle
     if stable == 0.0:
         basis = f"the simulated backlog grows at every rate tried, down to {unstable:.3g}/s"
         return CriticalRate(None, 0.0, unstable, Evidence.NONE, basis)
-    centre = (stable + unstable) / 2
+    return _refine(experiment, (stable + unstable) / 2, confidence)
+
+
+def _refine(experiment: "_Experiment", centre: float, confidence: float) -> CriticalRate:
+    """Estimate the zero near ``centre`` from one or two ways of growing the backlog."""
+    at_most = experiment.at_most
     for _ in range(3):
-        zeros = _zeros(experiment, centre)
-        if not np.isfinite(zeros).all():
-            basis = "the simulated drift does not cross zero near its sign change"
-            return CriticalRate(None, 0.0, experiment.at_most, Evidence.NONE, basis)
-        estimate = Estimate.of(zeros, "replications")
-        if abs(estimate.value / centre - 1) < 0.01:
+        burst = Estimate.of(_zeros(experiment, centre, BURST * at_most), "replications")
+        moved = abs(burst.value / centre - 1)
+        centre = burst.value
+        if not moved > experiment.spread / 3:
             break
-        centre = estimate.value
-    low, high = estimate.interval(confidence)
-    edge = _edge_effect(experiment) * estimate.value
+    if burst.observations < max(2, experiment.replications / 2):
+        basis = "the simulated drift does not cross zero near its sign change"
+        return CriticalRate(None, 0.0, at_most, Evidence.NONE, basis)
+    starts = [burst]
+    if experiment.is_fast:
+        zeros = _zeros(experiment, centre, GRADUAL * centre)
+        starts.append(Estimate.of(zeros, "replications"))
+    return _agree(experiment, starts, confidence)
+
+
+def _agree(
+    experiment: "_Experiment", starts: list[Estimate], confidence: float
+) -> CriticalRate:
+    """Combine the zeros found after a burst and gradually; the first is always there."""
+    burst, gradual = starts[0], starts[-1]
+    edge = _edge_effect(experiment) * burst.value
     basis = (
         f"zero of the simulated drift of a large backlog: {confidence:.0%} Student interval "
-        f"over {experiment.replications} replications, {len(SPREAD)} rates within 3 %, "
-        f"{experiment.requests:,} arrivals each, and a batch at either end"
+        f"over {experiment.replications} replications, {len(SPREAD)} rates within "
+        f"{experiment.spread:.0%}, {experiment.requests:,} arrivals each"
     )
-    at_most = experiment.at_most
-    value = min(estimate.value, at_most)
+    low, high = burst.interval(confidence)
+    value = burst.value
+    if min(burst.observations, gradual.observations) < experiment.replications:
+        basis += "; some replications fell into a mode that drains, so no upper end is known"
+        high = math.inf
+    elif abs(burst.value - gradual.value) > edge + 4 * math.hypot(
+        burst.standard_error, gradual.standard_error
+    ):
+        basis += (
+            f"; it depends on how the backlog grew ({burst.value:.4g}/s after a burst, "
+            f"{gradual.value:.4g}/s gradually), and the interval covers both"
+        )
+        other = gradual.interval(confidence)
+        low, high = min(low, other[0]), max(high, other[1])
+        value = (burst.value + gradual.value) / 2
     return CriticalRate(
-        value, max(low - edge, 0.0), min(high + edge, at_most), Evidence.SIMULATED, basis
+        value=min(value, experiment.at_most),
+        low=max(low - edge, 0.0),
+        high=min(high + edge, experiment.at_most),
+        evidence=Evidence.SIMULATED,
+        basis=basis,
+    )
+
+
+def _enough(engine: Engine, *, fast: bool) -> int:
+    """Return how many arrivals make the backlog large beside what one batch can hold."""
+    return (
+        max(40_000, 40 * engine.token_budget) if fast else max(1_000, 8 * engine.token_budget)
     )
 
 
@@ -137,14 +188,15 @@ def _whole_cycles(workload: Workload, requests: int) -> int:
     return -(-requests // cycle) * cycle
 
 
-def _zeros(experiment: "_Experiment", centre: float) -> np.ndarray:
+def _zeros(experiment: "_Experiment", centre: float, filling_rate: float) -> np.ndarray:
     """Return one zero of the drift per replication, float64 array, shape (R,)."""
-    rates = centre * np.array(SPREAD)
-    drifts = np.stack([experiment.drift(rate) for rate in rates])
+    rates = centre * (1 + experiment.spread * SPREAD)
+    drifts = np.stack([experiment.drift(rate, filling_rate=filling_rate) for rate in rates])
     slopes, offsets = np.polyfit(rates - centre, drifts, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         zeros = centre - offsets / slopes
-    return np.where((slopes > 0) & (abs(zeros / centre - 1) < 0.2), zeros, np.nan)
+    near = abs(zeros / centre - 1) < max(0.2, 4 * experiment.spread)
+    return np.where((slopes > 0) & near, zeros, np.nan)
 
 
 def _edge_effect(experiment: "_Experiment") -> float:
@@ -167,25 +219,39 @@ class _Experiment:
     requests: int
     rng: np.random.Generator
 
+    @property
+    def is_fast(self) -> bool:
+        """Whether the policy runs on the compiled kernel."""
+        return isinstance(self.policy, BatchRule)
+
+    @property
+    def spread(self) -> float:
+        """How far around the zero drifts are measured, as a fraction of the rate."""
+        return max(NARROWEST_SPREAD, 3 / math.sqrt(self.requests))
+
     def saturated_rate(self) -> float:
         """Return the completion rate in overload, a first guess [requests/s]."""
-        rate = OVERLOAD * self.at_most
+        rate = BURST * self.at_most
         horizon = self.requests / rate
         samples = self._samples([self.workload.scale_to(rate)], [horizon], marks=2)
         completed = samples[:, :, 4]
         return float((completed[:, 2] - completed[:, 1]).mean() / (horizon / 2))
 
-    def drift(self, rate: float) -> np.ndarray:
+    def drift(self, rate: float, *, filling_rate: float) -> np.ndarray:
         """Return the growth of a large backlog [requests/s], float64 array, shape (R,).
 
-        Backlog in tokens is divided by the mean work of a request. A backlog that drains
-        counts as drifting down at the rate at which it drained.
+        The backlog is grown at ``filling_rate`` for about as long as it takes until
+        ``FILLING`` of the arrivals to be measured wait. Backlog in tokens is divided by the
+        mean work of a request. A backlog that drains counts as drifting down at the rate at
+        which it drained.
         """
-        overload, calm = OVERLOAD * self.at_most, self.workload.scale_to(rate)
-        filling = FILLING * self.requests / overload
+        excess = filling_rate - min(rate, self.at_most)
+        filling = FILLING * self.requests / max(excess, filling_rate / 10)
         measured = self.requests / rate
         samples = self._samples(
-            [self.workload.scale_to(overload), calm], [filling, measured], marks=2 * BLOCKS
+            [self.workload.scale_to(filling_rate), self.workload.scale_to(rate)],
+            [filling, measured],
+            marks=2 * BLOCKS,
         )
         work = float(self.engine.work_tokens(*_means(self.workload)))
         backlog = samples[:, :, 1] / work

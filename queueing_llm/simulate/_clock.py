@@ -67,7 +67,9 @@ class Clock:
         """Return seconds as the nearest whole number of ticks, elementwise."""
         ticks = np.rint(np.asarray(seconds, dtype=np.float64) / self.tick)
         if ticks.size and not ticks.max() < MOST_TICKS:
-            msg = f"times must stay below {MOST_TICKS * self.tick:g} s, got {np.max(seconds)!r}."
+            msg = (
+                f"times must stay below {MOST_TICKS * self.tick:g} s, got {np.max(seconds)!r}."
+            )
             raise InvalidArgument(msg)
         return ticks.astype(np.int64)
 

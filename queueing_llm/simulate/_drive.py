@@ -91,7 +91,11 @@ def run_kernel(
         if progress is not None:
             progress(state[kernel.CLOCK] / horizon)
     if code == kernel.UNKNOWN_STEP:
-        batch = (state[kernel.FLIGHT_TOKENS], state[kernel.FLIGHT_DONE], state[kernel.FLIGHT_KV])
+        batch = (
+            state[kernel.FLIGHT_TOKENS],
+            state[kernel.FLIGHT_DONE],
+            state[kernel.FLIGHT_KV],
+        )
         _explain_unknown_step(clock, *(int(count) for count in batch))
     if code == kernel.NOT_CONSERVED or loaded.tokens_left(state) != _owed(state):
         msg = f"tokens were lost or invented at tick {state[kernel.CLOCK]}."
@@ -152,8 +156,10 @@ class _Loaded:
 
     def take(self, chunk: Requests | None, state: np.ndarray, clock: Clock) -> None:
         """Load one more chunk; no chunk means that no more requests will come."""
-        if chunk is None or len(chunk) == 0:
+        if chunk is None:
             self.complete = 1
+            return
+        if len(chunk) == 0:
             return
         self._make_room(len(chunk), state)
         rows = slice(self.size, self.size + len(chunk))

@@ -56,4 +56,6 @@ class Estimate:
         return float(self.value - half), float(self.value + half)
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} ± {self.standard_error:.2g} ({self.observations} {self.method})"
+        return (
+            f"{self.value:.6g} ± {self.standard_error:.2g} ({self.observations} {self.method})"
+        )

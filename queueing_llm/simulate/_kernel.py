@@ -46,9 +46,7 @@ STATE_SIZE = 29
 
 
 @njit(cache=True, nogil=True)
-def multilinear(
-    x: Any, y: Any, kv: Any, xs: Any, ys: Any, kvs: Any, seconds: Any
-) -> float:
+def multilinear(x: Any, y: Any, kv: Any, xs: Any, ys: Any, kvs: Any, seconds: Any) -> float:
     """Interpolate a step time on its grid; the caller guarantees that it lies inside."""
     i, a = _cell(xs, x)
     j, b = _cell(ys, y)
@@ -57,7 +55,9 @@ def multilinear(
     for di in range(2):
         for dj in range(2):
             for dm in range(2):
-                weight = (a if di else 1.0 - a) * (b if dj else 1.0 - b) * (c if dm else 1.0 - c)
+                weight = (
+                    (a if di else 1.0 - a) * (b if dj else 1.0 - b) * (c if dm else 1.0 - c)
+                )
                 total += weight * seconds[i + di, j + dj, m + dm]
     return total
 
@@ -341,7 +341,11 @@ def run(
                     places -= wanted
             x = np.int64(0)
             entering = head
-            if preempted == 0 and not skip_prefill and (mixed or not decode_first or wanted == 0):
+            if (
+                preempted == 0
+                and not skip_prefill
+                and (mixed or not decode_first or wanted == 0)
+            ):
                 residents = decoding
                 if left > 0 and left < prompt[head]:
                     residents += 1

@@ -137,8 +137,9 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
         )
         if ignored_here
     ]
-    bound = "Theorem 2(a): no batch serves more than r* = max n/t(n) tokens per second"
-    basis = f"{bound}; upper bound, since {' and '.join(ignored)} only lower it" if ignored else bound
+    basis = "Theorem 2(a): no batch serves more than r* = max n/t(n) tokens per second"
+    if ignored:
+        basis += f"; an upper bound, since {' and '.join(ignored)} can only lower it"
     return Capacity(
         requests_per_second=rate,
         tokens_per_second=servers * best.tokens_per_second,

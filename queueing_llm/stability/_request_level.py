@@ -95,9 +95,8 @@ def _chunked_cycle(engine: Engine, prompt: int, decode_steps: int) -> Real:
 
 def _decode_seconds(engine: Engine, together: int, prompt: int, decode_steps: int) -> Real:
     """Return the time in which ``together`` equal requests decode side by side."""
-    return sum(
-        engine.step_time(0, together, together * (prompt + step)) for step in range(decode_steps)
-    )
+    contexts = (together * (prompt + step) for step in range(decode_steps))
+    return sum(engine.step_time(0, together, context) for context in contexts)
 
 
 def _fixed_lengths(workload: Workload) -> tuple[int, int] | None:

@@ -42,9 +42,7 @@ def theorem_2_hypotheses(
         Hypothesis(
             "no limit but the token budget binds",
             holds=engine.max_batch_size is None and engine.kv_capacity is None,
-            how=(
-                f"max_batch_size={engine.max_batch_size}, kv_capacity={engine.kv_capacity}"
-            ),
+            how=(f"max_batch_size={engine.max_batch_size}, kv_capacity={engine.kv_capacity}"),
         ),
         Hypothesis(
             "requests arrive at random, independent of the engine, with finite mean work",
@@ -99,9 +97,7 @@ def work_conserving_rate(
     value = 1 / _seconds_per_request(engine, workload)
     if all(h.holds for h in hypotheses):
         basis = f"{THEOREM_2}: work-conserving policies reach capacity"
-        return CriticalRate.exactly(
-            value, Evidence.THEOREM, basis=basis, hypotheses=hypotheses
-        )
+        return CriticalRate.exactly(value, Evidence.THEOREM, basis=basis, hypotheses=hypotheses)
     basis = "drift of full batches, the argument of Theorem 2(b) beyond its Assumption 1"
     if not hypotheses[4].holds:
         trimmed = best_rate(engine).batch_tokens

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queueing_llm.model import Engine, Workload
+from queueing_llm.model import Engine, Requests, Workload
 from queueing_llm.policies import (
     FASTER_TRANSFORMER,
     ORCA,
@@ -138,6 +138,23 @@ def test_long_random_runs_agree(rule, limits):
     np.testing.assert_array_equal(fast.log, slow.log)
     np.testing.assert_array_equal(fast.samples, slow.samples)
     np.testing.assert_array_equal(lean.samples, slow.samples)
+
+
+def test_an_empty_chunk_does_not_end_the_arrivals():
+    """Regression: a phase of arrivals that stops at a chunk boundary yields nothing once."""
+    engine = Engine(step_time=StaircaseStepTime(1, 1, 4), token_budget=4)
+    load = Workload.of_requests([0.0, 9.0], prompt_tokens=[4, 4], output_tokens=[1, 1])
+    clock = Clock.of(engine)
+    first, last = load.chunks(np.random.default_rng(0), 1)
+    empty = Requests(*(np.zeros(0, dtype=c) for c in (np.float64, *[np.int64] * 3)))
+    outcome = run_kernel(
+        engine,
+        SARATHI,
+        chunks=iter([empty, first, empty, last]),
+        clock=clock,
+        sample_at=clock.ticks([50.0]),
+    )
+    assert outcome.samples[0, 4] == 2
 
 
 def test_a_driver_that_rounds_arrivals_down_by_a_tick_is_caught():

@@ -1,0 +1,133 @@
+"""The README is true: its code runs, its commands print what it shows."""
+
+import doctest
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from queueing_llm.cli import main
+from queueing_llm.scenarios import load_scenario
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PUBLIC_DATA = ROOT / ".." / "shared" / "data"
+SET_UP = (
+    "python -m pip install -e . && queueing-llm check codellama34b-a100",
+    "python -m pip install -e '.[dev]' && pytest",
+)
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+CLOSE = 0.02
+"""Simulated numbers may move a little from one version of NumPy to another."""
+
+
+def blocks(language: str) -> list[str]:
+    """Return the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> dict[str, list[str]]:
+    """Return what is shown below each command."""
+    shown = {}
+    for block in blocks("console"):
+        command, *lines = block.splitlines()
+        shown[command.removeprefix("$ ")] = [line for line in lines if line.strip()]
+    return shown
+
+
+def is_close(shown: str, printed: str) -> bool:
+    """Whether two lines have the same words, and numbers that are nearly the same."""
+    if NUMBER.sub("#", " ".join(shown.split())) != NUMBER.sub("#", " ".join(printed.split())):
+        return False
+    numbers = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True)
+    values = [(float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in numbers]
+    return all(abs(a - b) <= CLOSE * max(a, b) for a, b in values)
+
+
+def missing_lines(shown: list[str], printed: str) -> list[str]:
+    """Return the shown lines that were not printed in this order; ``...`` omits lines."""
+    left = [line for line in printed.splitlines() if line.strip()]
+    if "..." not in shown and len(shown) != len(left):
+        return [f"{len(shown)} lines are shown, {len(left)} printed:", *left]
+    remaining = iter(left)
+    return [
+        line
+        for line in shown
+        if line != "..." and not any(is_close(line, other) for other in remaining)
+    ]
+
+
+def test_the_set_up_is_two_lines():
+    assert tuple(line for block in blocks("sh") for line in block.splitlines()) == SET_UP
+    assert TEXT.count("pip install") == len(SET_UP)
+
+
+def test_continuous_integration_runs_the_second_set_up_line():
+    script = (ROOT / ".ci" / "run").read_text()
+    install, test = SET_UP[1].split(" && ")
+    steps = re.findall(r"^step (.+)$", script, flags=re.MULTILINE)
+    assert steps[0] == f"{install} -c constraints.txt"
+    assert steps[-1] == test
+
+
+def test_constraints_are_names_and_versions_only():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.!+-]+", line)] == []
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_print_what_is_shown(command, capsys, monkeypatch, tmp_path):
+    program, *arguments = shlex.split(command)
+    assert program == "queueing-llm"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    for name in (a for a in arguments if a.endswith(".csv")):
+        found = sorted(PUBLIC_DATA.rglob(name))
+        if not found:
+            pytest.skip(f"public data not at hand: {name}")
+        shutil.copy(found[0], tmp_path)
+    assert main(arguments) == 0
+    assert missing_lines(commands()[command], capsys.readouterr().out) == []
+    pictures = [a for a in arguments if a.endswith(".png")]
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
+
+
+def test_python_blocks_run():
+    source = "\n".join(blocks("python"))
+    example = doctest.DocTestParser().get_doctest(source, {}, "README.md", None, 0)
+    assert len(example.examples) > 10
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert runner.run(example).failed == 0
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_scenarios_load(text, tmp_path):
+    (tmp_path / "mine.toml").write_text(text)
+    assert load_scenario(tmp_path / "mine.toml").workload.arrival_rate > 0
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+def test_files_named_in_documents_exist(document):
+    named = re.findall(r"`((?:queueing_llm|tests|benchmarks)/[\w./*-]+)`", document.read_text())
+    assert [name for name in named if not list(ROOT.glob(name.rstrip("/")))] == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [
+        (["rate 13.9"], "rate 12.9"),
+        (["orca STABLE"], "orca UNSTABLE"),
+        (["b", "...", "a"], "a\nb"),
+        (["a"], "a\nb"),
+    ],
+)
+def test_a_wrong_excerpt_is_found(shown, printed):
+    assert missing_lines(shown, printed) != []
