@@ -1,5 +1,6 @@
 """Stability of LLM serving: engines, workloads, policies, and verdicts with evidence."""
 
+from queueing_llm.certificates import Certificate, certify_overload
 from queueing_llm.decide import check_stability, critical_rate
 from queueing_llm.errors import (
     ConservationViolated,
@@ -76,6 +77,7 @@ __all__ = [
     "BatchRule",
     "BestRate",
     "Capacity",
+    "Certificate",
     "ConservationViolated",
     "CriticalRate",
     "DeterministicArrivals",
@@ -116,6 +118,7 @@ __all__ = [
     "best_rate",
     "bracket_critical_rate",
     "capacity",
+    "certify_overload",
     "check_stability",
     "critical_rate",
     "policy_named",

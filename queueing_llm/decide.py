@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 
 from queueing_llm._validate import Domain, Real, check
+from queueing_llm.certificates import certify_overload
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.evidence import Capacity, CriticalRate, Evidence, Status, Verdict
 from queueing_llm.model import Engine, Workload
@@ -140,6 +141,9 @@ def check_stability(
     )
     ceiling = capacity(engine, workload, servers=servers)
     status, evidence, reason = _compare(workload.arrival_rate, critical, ceiling)
+    certificate = certify_overload(engine, workload) if servers == 1 else None
+    if certificate is not None:
+        evidence = Evidence.PROVED
     return Verdict(
         status=status,
         evidence=evidence,
@@ -149,6 +153,7 @@ def check_stability(
         capacity=ceiling,
         growth=overload_growth(engine, workload, policy, critical) if servers == 1 else None,
         reason=reason,
+        certificate=certificate,
     )
 
 
