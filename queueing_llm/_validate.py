@@ -55,14 +55,18 @@ class Domain:
         what = "an integer" if self.integer else "a finite number"
         bounds = []
         if self.above > -math.inf:
-            bounds.append(f"above {self.above:g}")
+            bounds.append(f"above {_bound(self.above)}")
         if self.at_least > -math.inf:
-            bounds.append(f"at least {self.at_least:g}")
+            bounds.append(f"at least {_bound(self.at_least)}")
         if self.at_most < math.inf:
-            bounds.append(f"at most {self.at_most:g}")
+            bounds.append(f"at most {_bound(self.at_most)}")
         text = " ".join([what, " and ".join(bounds)]).strip()
         unit = "" if self.unit == "1" else f" [{self.unit}]"
         return f"{text}{unit}{' or None' if self.optional else ''}"
+
+
+def _bound(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 Seconds: TypeAlias = Annotated[Real, Domain("t", "s", above=0)]

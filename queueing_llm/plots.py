@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ FORMATS = ("pdf", "png", "svg")
 SHORTEST = 300.0
 REQUESTS = 2000
 FAR_APART = 100
+TITLE_WIDTH = 72
 COLOURS = ("#d55e00", "#cc79a7", "#0072b2", "#009e73", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette, which the colour-blind can tell apart."""
 INVISIBLE = 0.01
@@ -129,7 +131,8 @@ def _drawn(runs: Sequence[Run], verdicts: Sequence[Verdict], *, title: str) -> "
         axes.plot([], [], color="0.3", linestyle="--", linewidth=1.1, label="fluid limit")
     _scale_backlog(axes, runs)
     rate = float(runs[0].workload.arrival_rate)
-    axes.set_title(f"{title}, {rate:.4g} requests/s", loc="left", fontsize=11)
+    heading = textwrap.fill(f"{title}, {rate:.4g} requests/s", TITLE_WIDTH)
+    axes.set_title(heading, loc="left", fontsize=11)
     axes.set_xlabel("time [s]")
     axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.set_xlim(0, runs[0].horizon)

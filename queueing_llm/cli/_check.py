@@ -1,5 +1,6 @@
 """``queueing-llm check``: verdicts of several policies side by side."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from queueing_llm.cli import _options as option
-from queueing_llm.cli._output import answers, complain, print_json, status
+from queueing_llm.cli._output import answers, complain, print_json, progress
 from queueing_llm.cli._records import verdict_record
 from queueing_llm.cli._verdict_table import print_verdicts
 from queueing_llm.decide import check_stability
@@ -126,7 +127,12 @@ def _verdicts(
 def _print_json(
     system: Scenario, verdicts: Sequence[Verdict], *, servers: int, single: bool
 ) -> None:
-    about = {"scenario": system.name, "unit": "requests/s", "servers": servers}
+    about = {
+        "scenario": system.name,
+        "trace": system.trace or None,
+        "unit": "requests/s",
+        "servers": servers,
+    }
     records = [verdict_record(verdict) for verdict in verdicts]
     if single and len(records) == 1:
         print_json({**about, **records[0]})
@@ -178,14 +184,14 @@ def _draw(
                     samples=600,
                 )
             )
-    plot_backlog(runs, verdicts, path=path, title=system.name)
+    title = f"{system.name}, {system.trace}" if system.trace else system.name
+    plot_backlog(runs, verdicts, path=path, title=title)
 
 
 @contextmanager
 def _busy(what: str) -> Iterator[None]:
-    console = status()
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield
         return
-    with console.status(what):
+    with progress().status(what):
         yield

@@ -7,8 +7,7 @@ from queueing_llm.cli import _options as option
 from queueing_llm.cli._output import answers, print_json
 from queueing_llm.policies import POLICIES, BatchRule
 from queueing_llm.scenarios import load_scenario, scenario_names
-from queueing_llm.traces import preset, preset_names
-from queueing_llm.traces._formats import FORMATS, TraceFormat
+from queueing_llm.traces import FORMATS, TraceFormat, preset, preset_names
 
 READINGS = {
     "chunked": "prompts may be split over batches",

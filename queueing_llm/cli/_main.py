@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (InvalidArgument, MissingDependency) as error:
         return complain(str(error), status=BAD_INPUT)
+    except MemoryError as error:
+        return complain(f"there is not enough memory for this: {error}", status=BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except (BrokenPipeError, SystemExit):

@@ -1,7 +1,7 @@
 """Arguments and options that several commands take."""
 
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -14,7 +14,7 @@ from queueing_llm.scenarios import (
     change_workload,
     exact_number,
     load_scenario,
-    recorded_workload,
+    read_recording,
 )
 
 OVERRIDES = "Instead of the scenario's"
@@ -138,14 +138,15 @@ def system(
         max_batch_size=max_batch_size,
         kv_capacity=kv_capacity,
     )
-    workload = given.workload
+    workload, recording = given.workload, given.trace
     if trace is not None:
-        workload = recorded_workload(
+        read = read_recording(
             trace,
             trace_format=trace_format,
             skip_bad_rows=skip_bad_rows,
             arrival_rate=arrival_rate,
         )
+        workload, recording = read.workload, read.description
     elif trace_format is not None or skip_bad_rows:
         option = "--skip-bad-rows" if skip_bad_rows else "--trace-format"
         msg = f"{option} needs --trace, the file it is about."
@@ -157,5 +158,4 @@ def system(
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,
     )
-    label = given.name if trace is None else f"{given.name} with {Path(trace).name}"
-    return Scenario(label, given.description, given.source, engine, workload)
+    return replace(given, engine=engine, workload=workload, trace=recording)

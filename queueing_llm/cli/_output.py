@@ -16,7 +16,7 @@ def answers() -> Console:
     return Console(highlight=False)
 
 
-def status() -> Console:
+def progress() -> Console:
     """Return the console of progress."""
     return Console(stderr=True, highlight=False)
 

@@ -4,10 +4,11 @@
 
 .. code-block:: text
 
-    {"scenario": NAME, "unit": "requests/s", "servers": K, "results": [RESULT, ...]}
+    {"scenario": NAME, "trace": TEXT or null, "unit": "requests/s", "servers": K,
+     "results": [RESULT, ...]}
 
-and, if exactly one ``--policy`` was given, one RESULT with "scenario", "unit" and "servers"
-beside its own keys:
+and, if exactly one ``--policy`` was given, one RESULT with "scenario", "trace", "unit" and
+"servers" beside its own keys:
 
 ========================== =============================================================
 ``policy``                 name, with its readings
@@ -26,7 +27,8 @@ beside its own keys:
 ``growth``                 of the backlog in the fluid limit, tokens/s; null if unknown
 ``reason``, ``basis``      why the verdict; why the critical rate
 ``hypotheses``             list of {"name", "holds", "how"}
-``certificate``            null where there is none
+``certificate``            where the evidence is "proved", the document that
+                           ``python -m queueing_llm.certificates check`` verifies; else null
 ========================== =============================================================
 
 ``queueing-llm simulate`` prints the settings, counts, "means" (each {"value",
@@ -69,7 +71,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "hypotheses": [
             {"name": h.name, "holds": h.holds, "how": h.how} for h in critical.hypotheses
         ],
-        "certificate": verdict.certificate,
+        "certificate": verdict.certificate and verdict.certificate.document,
     }
 
 

@@ -10,7 +10,6 @@ from queueing_llm.cli import _options as option
 from queueing_llm.cli._output import answers, print_json
 from queueing_llm.cli._records import estimate_record
 from queueing_llm.cli._run_table import print_run
-from queueing_llm.errors import InvalidArgument
 from queueing_llm.policies import policy_named
 from queueing_llm.scenarios import Scenario
 from queueing_llm.simulate import Estimate, Run
@@ -112,6 +111,7 @@ def run_record(
     means: dict[str, Estimate] = {name: getattr(run, name) for name in UNITS}
     record: dict[str, Any] = {
         "scenario": system.name,
+        "trace": system.trace or None,
         "policy": policy,
         "arrival_rate": system.workload.arrival_rate,
         "horizon": run.horizon,
@@ -125,7 +125,7 @@ def run_record(
         "means": {name: estimate_record(means[name], unit) for name, unit in UNITS.items()},
     }
     if per_request:
-        record["transient"] = _is_transient(run)
+        record["transient"] = run.grows
         record["latencies"] = {kind: _latency_records(run, kind) for kind in LATENCIES}
     return record
 
@@ -135,12 +135,3 @@ def _latency_records(run: Run, kind: Any) -> dict[str, dict[str, Any]]:
         name: estimate_record(run.latency(kind, percentile=percentile, transient=True), "s")
         for name, percentile in SUMMARIES.items()
     }
-
-
-def _is_transient(run: Run) -> bool:
-    """Whether the backlog grows, so that latencies of a steady state are refused."""
-    try:
-        run.latency("end_to_end")
-    except InvalidArgument:
-        return True
-    return False

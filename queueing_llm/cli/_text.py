@@ -41,7 +41,9 @@ def percent(value: Real | None) -> str:
     if value is None:
         return UNKNOWN
     share = float(value)
-    return f"{share:.1%}" if abs(share) < 10 else f"{share:.0%}"
+    if abs(share) < 10:
+        return f"{share:.1%}"
+    return f"{share:.0%}" if abs(share) < 1e4 else f"{100 * share:.3g}%"
 
 
 def rate_with_interval(critical: CriticalRate) -> str:

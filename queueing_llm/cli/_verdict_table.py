@@ -52,6 +52,7 @@ def print_system(console: Console, scenario: Scenario, rows: Sequence[tuple[str,
         ("about", scenario.description),
         ("source", scenario.source),
         ("engine", engine_text(scenario.engine)),
+        ("trace", scenario.trace),
         ("workload", workload_text(scenario.workload)),
         ("work", work_text(scenario.engine, scenario.workload)),
     )
@@ -93,5 +94,5 @@ def _table(verdicts: Sequence[Verdict], notes: list[str], *, gap: int) -> Table:
 
 def _note(verdict: Verdict) -> str:
     reason, basis = verdict.reason, verdict.critical_rate.basis
-    sentence = reason if basis == reason else f"{reason}; {basis}"
+    sentence = reason if basis == reason else f"{reason}; critical rate: {basis}"
     return sentence[0].upper() + sentence[1:] + "."

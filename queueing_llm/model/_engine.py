@@ -7,6 +7,9 @@ from queueing_llm._validate import Domain, Real, validate
 from queueing_llm.model._arguments import check_kind
 from queueing_llm.steptime import AbstractStepTime
 
+MOST_BUDGET = 2**24
+MOST = 2**53
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,16 @@ class Engine:
     """
 
     step_time: AbstractStepTime
-    token_budget: Annotated[int, Domain("b", "tokens/step", at_least=1, integer=True)]
+    token_budget: Annotated[
+        int, Domain("b", "tokens/step", at_least=1, at_most=MOST_BUDGET, integer=True)
+    ]
     max_batch_size: Annotated[
-        int | None, Domain("k_max", "requests", at_least=1, integer=True, optional=True)
+        int | None,
+        Domain("k_max", "requests", at_least=1, at_most=MOST, integer=True, optional=True),
     ] = None
     kv_capacity: Annotated[
-        int | None, Domain("M", "tokens", at_least=1, integer=True, optional=True)
+        int | None,
+        Domain("M", "tokens", at_least=1, at_most=MOST, integer=True, optional=True),
     ] = None
     first_token_from_prefill: bool = False
 

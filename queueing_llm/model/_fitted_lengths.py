@@ -58,6 +58,10 @@ class PoissonLength(AbstractLength):
         """Unbounded."""
         return None
 
+    def survival(self, tokens: np.ndarray) -> np.ndarray:
+        r"""Return :math:`P(X > n) / (1 - e^{-\mu})` with :math:`X` untruncated."""
+        return _poisson_survival(np.asarray(tokens), float(self.mean))
+
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` independent lengths, each by inverting one uniform number."""
         distribution = _poisson_distribution(float(self.mean))
@@ -121,6 +125,12 @@ class LognormalLength(AbstractLength):
         """:math:`M`."""
         return self.max_tokens
 
+    def survival(self, tokens: np.ndarray) -> np.ndarray:
+        r"""Return :math:`P(e^{\ln m + \sigma Z} > n)` for n below :math:`M`, else 0."""
+        n = np.asarray(tokens, dtype=np.float64)
+        beyond = _lognormal_survival(n, float(self.median), float(self.sigma))
+        return np.where(n < self.max_tokens, beyond, 0.0)
+
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` independent lengths."""
         exponent = math.log(self.median) + float(self.sigma) * rng.standard_normal(size)
@@ -150,19 +160,32 @@ def _poisson_rate(mean: float) -> float:
 @functools.lru_cache(maxsize=16)
 def _poisson_distribution(mean: float) -> np.ndarray:
     """Return P(N <= k), k = 1, 2, ..., until it is 1 in double precision."""
+    rate = _poisson_rate(mean)
+    most = math.ceil(rate + 12 * math.sqrt(rate) + 40)
+    return 1 - _poisson_survival(np.arange(1, most + 1), mean)
+
+
+def _poisson_survival(tokens: np.ndarray, mean: float) -> np.ndarray:
+    """Return P(N > n) of the law of that mean given that it is at least 1."""
     from scipy.special import pdtrc
 
     rate = _poisson_rate(mean)
-    most = math.ceil(rate + 12 * math.sqrt(rate) + 40)
-    survival = pdtrc(np.arange(1, most + 1), rate) / -math.expm1(-rate)
-    return 1 - survival
+    return np.asarray(pdtrc(tokens, rate) / -math.expm1(-rate))
 
 
 @functools.lru_cache(maxsize=256)
 def _lognormal_moments(median: float, sigma: float, most: int) -> tuple[float, float]:
     """Return the first two moments of the rounded and cut-off law."""
+    k = np.arange(1, most, dtype=np.float64)
+    survival = _lognormal_survival(k, median, sigma)
+    return float(1 + survival.sum()), float(1 + ((2 * k + 1) * survival).sum())
+
+
+def _lognormal_survival(tokens: np.ndarray, median: float, sigma: float) -> np.ndarray:
+    """Return P(N > n) of the rounded law before it is cut off."""
     from scipy.special import ndtr
 
-    k = np.arange(1, most, dtype=np.float64)
-    survival = ndtr((math.log(median) - np.log(k)) / sigma)
-    return float(1 + survival.sum()), float(1 + ((2 * k + 1) * survival).sum())
+    # The logarithm of the smallest number stands for that of 0, which no length is below.
+    logs = np.log(np.maximum(tokens, np.finfo(np.float64).tiny))
+    beyond = np.asarray(ndtr((math.log(median) - logs) / sigma))
+    return np.where(tokens < 1, 1.0, beyond)

@@ -50,6 +50,10 @@ class AbstractLength(abc.ABC):
         """The largest possible length [tokens], None if there is none."""
 
     @abc.abstractmethod
+    def survival(self, tokens: np.ndarray) -> np.ndarray:
+        """Return :math:`P(N > n)` for each nonnegative integer in ``tokens``, float64."""
+
+    @abc.abstractmethod
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` independent lengths, int64; drawing 5 then 7 equals drawing 12."""
 
@@ -101,6 +105,10 @@ class DeterministicLength(AbstractLength):
         """:math:`N`."""
         return self.tokens
 
+    def survival(self, tokens: np.ndarray) -> np.ndarray:
+        """Return 1 below :math:`N`, else 0."""
+        return np.where(np.asarray(tokens) < self.tokens, 1.0, 0.0)
+
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` equal lengths; nothing is drawn."""
         return np.full(size, self.tokens, dtype=np.int64)
@@ -150,6 +158,10 @@ class GeometricLength(AbstractLength):
     def largest(self) -> int | None:
         """Unbounded, unless every length is 1."""
         return 1 if self.mean == 1 else None
+
+    def survival(self, tokens: np.ndarray) -> np.ndarray:
+        """Return :math:`(1 - 1/m)^n`."""
+        return (1 - 1 / float(self.mean)) ** np.asarray(tokens, dtype=np.float64)
 
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` independent lengths."""
@@ -211,6 +223,11 @@ class UniformLength(AbstractLength):
         """:math:`h`."""
         return self.high
 
+    def survival(self, tokens: np.ndarray) -> np.ndarray:
+        """Return :math:`(h - n)/(h - l + 1)`, at most 1 and at least 0."""
+        share = (self.high - np.asarray(tokens, dtype=np.float64)) / (self.high - self.low + 1)
+        return np.clip(share, 0.0, 1.0)
+
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` independent lengths."""
         return rng.integers(self.low, self.high, size, endpoint=True)
@@ -268,6 +285,12 @@ class EmpiricalLength(AbstractLength):
     def largest(self) -> int | None:
         """The largest value in the table."""
         return int(np.max(self.values))
+
+    def survival(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the share of the weight that lies above each number."""
+        values, order = np.unique(np.asarray(self.values), return_inverse=True)
+        below = np.append(0.0, np.bincount(order, weights=self._weights()).cumsum())
+        return 1 - below[np.searchsorted(values, tokens, side="right")] / below[-1]
 
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` independent values."""

@@ -26,7 +26,7 @@ from queueing_llm.scenarios._laws import (
     named_law,
 )
 from queueing_llm.scenarios._schema import ClassTable, EngineTable, WorkloadTable
-from queueing_llm.scenarios._sources import recorded_workload
+from queueing_llm.scenarios._sources import Recording, read_recording
 
 
 def engine_of(table: EngineTable) -> Engine:
@@ -38,11 +38,14 @@ def engine_of(table: EngineTable) -> Engine:
     return constructed(Engine, limits, where="engine")
 
 
-def workload_of(table: WorkloadTable, *, folder: Path | None) -> Workload:
-    """Return the workload that ``[workload]`` describes; paths are relative to ``folder``."""
+def workload_of(table: WorkloadTable, *, folder: Path | None) -> Recording:
+    """Return the workload that ``[workload]`` describes; paths are relative to ``folder``.
+
+    The description is empty for a workload that is not recorded.
+    """
     if table.trace is not None:
         _refuse(table, "trace", ("arrivals", "prompt_tokens", "output_tokens", "classes"))
-        return recorded_workload(
+        return read_recording(
             table.trace,
             folder=folder,
             trace_format=table.trace_format,
@@ -55,7 +58,8 @@ def workload_of(table: WorkloadTable, *, folder: Path | None) -> Workload:
             msg = f"workload.{key} is {getattr(table, key)!r}, but workload.trace is missing."
             raise InvalidArgument(msg)
     arrivals = _arrivals(table.arrivals or {"process": "poisson"}, table.arrival_rate)
-    return change_workload(Workload(arrivals, _classes(table)), scale=table.scale)
+    workload = change_workload(Workload(arrivals, _classes(table)), scale=table.scale)
+    return Recording(workload, description="")
 
 
 def length_of(value: Any, name: str) -> AbstractLength:

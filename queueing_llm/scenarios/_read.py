@@ -55,12 +55,14 @@ def load_scenario(name: str | os.PathLike[str]) -> Scenario:
     label = os.fspath(name)
     try:
         table = ScenarioTable.model_validate(_parsed(text))
+        load = workload_of(table.workload, folder=folder)
         return Scenario(
             name=table.name or Path(label).stem,
             description=table.description,
             source=table.source,
             engine=engine_of(table.engine),
-            workload=workload_of(table.workload, folder=folder),
+            workload=load.workload,
+            trace=load.description,
         )
     except ValidationError as error:
         msg = f"{label}: {explanation(error)}"

@@ -23,6 +23,8 @@ class Scenario:
         The engine.
     workload : Workload
         What arrives.
+    trace : str
+        What recording the workload is, empty if it is none.
 
     Examples
     --------
@@ -36,3 +38,4 @@ class Scenario:
     source: str
     engine: Engine
     workload: Workload
+    trace: str = ""

@@ -1,15 +1,40 @@
 """Recorded workloads: trace files and presets behind one name."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from queueing_llm._validate import Real
 from queueing_llm.errors import InvalidArgument, nearest
-from queueing_llm.model import Workload
+from queueing_llm.model import Trace, Workload
 from queueing_llm.scenarios._change import change_workload
 from queueing_llm.traces import preset, preset_names, read_trace
 
 
-def recorded_workload(
+@final
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recorded workload and a line that says what was read.
+
+    Parameters
+    ----------
+    workload : Workload
+        The workload.
+    description : str
+        File or preset, its requests, and what was left out.
+
+    Examples
+    --------
+    >>> from queueing_llm.scenarios import read_recording
+    >>> read_recording("azure-conv-2023").description
+    'preset azure-conv-2023 of 19,366 requests'
+    """
+
+    workload: Workload
+    description: str
+
+
+def read_recording(
     name: str,
     *,
     folder: Path | None = None,
@@ -17,7 +42,7 @@ def recorded_workload(
     skip_bad_rows: bool = False,
     arrival_rate: Real | None = None,
     scale: Real = 1,
-) -> Workload:
+) -> Recording:
     """Return the workload of a trace file or of a preset.
 
     Parameters
@@ -42,15 +67,24 @@ def recorded_workload(
 
     Examples
     --------
-    >>> float(recorded_workload("azure-conv-2023", arrival_rate=2, scale=3).arrival_rate)
+    >>> load = read_recording("azure-conv-2023", arrival_rate=2, scale=3).workload
+    >>> round(load.arrival_rate, 9)
     6.0
     """
     path = Path(name) if folder is None else folder / name
     if path.is_file():
         trace = read_trace(path, format=trace_format, skip_bad_rows=skip_bad_rows)
-        recorded = Workload.from_trace(trace, arrival_rate=arrival_rate)
-        return change_workload(recorded, scale=scale)
+        workload = Workload.from_trace(trace, arrival_rate=arrival_rate)
+        return Recording(change_workload(workload, scale=scale), _trace_text(path, trace))
     if name not in preset_names():
         msg = f"trace {name!r} is neither a file nor a preset: {nearest(name, preset_names())}."
         raise InvalidArgument(msg)
-    return change_workload(preset(name).workload(arrival_rate), scale=scale)
+    known = preset(name)
+    workload = change_workload(known.workload(arrival_rate), scale=scale)
+    return Recording(workload, f"preset {name} of {known.rows:,} requests")
+
+
+def _trace_text(path: Path, trace: Trace) -> str:
+    left_out = ", ".join(f"{rows:,} ({fault})" for fault, rows in trace.skipped.items())
+    text = f"{path.name}, {len(trace):,} requests"
+    return f"{text}; left out: {left_out}" if left_out else text

@@ -62,7 +62,7 @@ def steps(
     Parameters
     ----------
     engine, policy
-        What to run. The policy sees a copy of the state, so it cannot change it.
+        What to run. The policy sees a read-only copy of the state.
     arrivals : iterator of Arrival
         Requests in order of arrival.
     clock, recorder
@@ -138,8 +138,12 @@ class _Present:
         return int((~stay).sum())
 
     def state(self) -> EngineState:
+        copies = {name: column.copy() for name, column in self.columns.items()}
+        # The answer is checked against this state: a policy must not be able to change it.
+        for column in copies.values():
+            column.setflags(write=False)
         return EngineState(
-            **{name: column.copy() for name, column in self.columns.items()},
+            **copies,
             token_budget=self.engine.token_budget,
             max_batch_size=self.engine.max_batch_size,
             kv_capacity=self.engine.kv_capacity,

@@ -4,7 +4,7 @@ In the shape descriptions, ``R`` is the number of replications, ``S`` of samples
 requests that arrived.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import numpy as np
@@ -108,6 +108,15 @@ class Run:
         """
         return self._rate("backlog_tokens", since=self.horizon / 2)
 
+    @property
+    def grows(self) -> bool:
+        """Whether the backlog clearly grew: by 4 standard errors and 1 % of the arrivals."""
+        growth = self.growth
+        work = float(self.engine.work_tokens(*_mean_lengths(self.workload)))
+        offered = work * self._column("arrived")[:, -1].mean() / self.horizon
+        error = 0.0 if np.isnan(growth.standard_error) else growth.standard_error
+        return bool(growth.value > max(4 * error, 0.01 * offered))
+
     def latency(
         self, kind: Latency, *, percentile: float | None = None, transient: bool = False
     ) -> Estimate:
@@ -129,7 +138,7 @@ class Run:
         InvalidArgument
             If requests were not kept, or the backlog grows and ``transient`` is false.
         """
-        if not transient and self._grows():
+        if not transient and self.grows:
             msg = (
                 f"the backlog grows by {self.growth.value:.4g} tokens/s, so the {kind} of the "
                 "steady state does not exist: pass transient=True for that of this horizon."
@@ -140,7 +149,10 @@ class Run:
         if len(groups) == 1:
             groups, method = np.array_split(groups[0], BATCHES), "batch means"
         values = [_summary(group, percentile) for group in groups if len(group)]
-        return Estimate.of(np.array(values), method)
+        estimate = Estimate.of(np.array(values), method)
+        if method == "replications" or not values:
+            return estimate
+        return replace(estimate, value=_summary(np.concatenate(groups), percentile))
 
     def latencies(self, kind: Latency, replication: int = 0) -> np.ndarray:
         """Return a latency of every finished request, float64 array [s].
@@ -199,14 +211,8 @@ class Run:
             return Estimate.of(rates, "replications")
         marks = np.linspace(0, len(times) - 1, min(BATCHES, len(times) - 1) + 1).astype(int)
         rates = np.diff(values[0, marks]) / np.diff(times[marks])
-        return Estimate.of(rates, "batch means")
-
-    def _grows(self) -> bool:
-        growth = self.growth
-        work = float(self.engine.work_tokens(*_mean_lengths(self.workload)))
-        offered = work * self._column("arrived")[:, -1].mean() / self.horizon
-        error = 0.0 if np.isnan(growth.standard_error) else growth.standard_error
-        return growth.value > max(4 * error, 0.01 * offered)
+        overall = (values[0, -1] - values[0, 0]) / (times[-1] - times[0])
+        return replace(Estimate.of(rates, "batch means"), value=float(overall))
 
 
 def _mean_lengths(workload: Workload) -> tuple[float, float]:

@@ -112,7 +112,7 @@ def test_every_missing_field_is_rejected(document):
         for key in path[:-1]:
             node = node[key]
         del node[path[-1]]
-        with pytest.raises(Rejected, match="lacks|None is not known"):
+        with pytest.raises(Rejected, match=r"lacks|None is not known"):
             check(broken)
 
 

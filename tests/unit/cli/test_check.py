@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from queueing_llm.certificates import Rejected, check
 from queueing_llm.cli import main
 from queueing_llm.policies import POLICIES
 from queueing_llm.scenarios import scenario_names
@@ -81,6 +82,15 @@ def test_the_known_boundary_of_vertex_c_is_not_decided(ask):
     assert ask("check", "vertex-c", "--policy", "orca")["verdict"] == "UNSTABLE"
 
 
+def test_a_certificate_is_printed_as_its_checker_reads_it(ask):
+    answer = ask(*CODELLAMA, "--policy", "orca", "--arrival-rate", "14")
+    assert (answer["verdict"], answer["evidence"]) == ("UNSTABLE", "proved")
+    assert "14" in check(answer["certificate"]).statement
+    tampered = answer["certificate"] | {"arrival_rate": [13, 1]}
+    with pytest.raises(Rejected):
+        check(tampered)
+
+
 def test_exactly_at_the_critical_rate_nothing_is_decided(ask):
     exact = f"{CAPACITY.numerator}/{CAPACITY.denominator}"
     answer = ask(*CODELLAMA, "--policy", "orca", "--arrival-rate", exact)
@@ -120,9 +130,7 @@ def test_servers_add_up(ask):
 
 def test_a_preset_brings_its_lengths_and_its_rate(ask):
     answer = ask(*CODELLAMA, "--policy", "orca", "--trace", "azure-conv-2023")
-    doubled = ask(
-        *CODELLAMA, "--policy", "orca", "--trace", "azure-conv-2023", "--scale", "2"
-    )
+    doubled = ask(*CODELLAMA, "--policy", "orca", "--trace", "azure-conv-2023", "--scale", "2")
     assert answer["arrival_rate"] == pytest.approx(5.53, abs=0.01)
     assert doubled["arrival_rate"] == pytest.approx(2 * answer["arrival_rate"], rel=1e-12)
     assert doubled["critical_rate"] == pytest.approx(answer["critical_rate"], rel=1e-12)
@@ -169,7 +177,8 @@ def test_the_table_shows_everything_in_the_width_of_the_terminal(capsys, monkeyp
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line}
     for name in POLICIES:
         assert rows[name][3:5] == ["13.871", "75.0%"]
-    assert rows["sarathi"][1:] == "STABLE 13.871 13.871 75.0% 25.0% theorem [3]".split()
+    row = " ".join(rows["sarathi"])
+    assert row == "sarathi STABLE 13.871 13.871 75.0% 25.0% theorem [3]"
     assert rows["faster_transformer"][1:3] == ["UNSTABLE", "0.55667"]
     for words in ("0.01128 s", "10.4 requests/s", "241 tokens a request, p + d:", "[3] The"):
         assert words in text

@@ -55,8 +55,8 @@ def test_the_same_seed_gives_the_same_answer(ask):
 
 
 def test_options_replace_values_of_the_scenario(ask):
-    answer = ask(*RUN, "--arrival-rate", "5/2", "--tick", "1e-6")
-    assert (answer["arrival_rate"], answer["tick"]) == (2.5, 1e-6)
+    answer = ask(*RUN, "--arrival-rate", "5/2", "--tick", "1e-8")
+    assert (answer["arrival_rate"], answer["tick"]) == (2.5, 1e-8)
     # 500 Poisson arrivals: within five standard deviations.
     assert abs(answer["arrived"] - 500) < 5 * 500**0.5
     assert "latencies" not in answer

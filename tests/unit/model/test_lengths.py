@@ -167,7 +167,7 @@ def test_the_table_of_an_empirical_law_is_a_read_only_copy():
         (lambda: GeometricLength(math.nan), "mean=nan"),
         (lambda: GeometricLength(math.inf), "mean=inf"),
         (lambda: PoissonLength(1), "mean must be .* above 1 .*mean=1"),
-        (lambda: PoissonLength(1e7), "at most 1e"),
+        (lambda: PoissonLength(1e7), "at most 1000000"),
         (lambda: UniformLength(0, 3), "low=0"),
         (lambda: UniformLength(5, 4), "low must be at most high=4, got low=5"),
         (lambda: UniformLength(1, 4.0), "high=4.0"),

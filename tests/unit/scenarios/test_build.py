@@ -30,7 +30,7 @@ LENGTHS = "prompt_tokens = 129\noutput_tokens = 112\n"
 
 def workload(text):
     table = tomllib.loads(text, parse_float=exact_number)
-    return workload_of(WorkloadTable.model_validate(table), folder=None)
+    return workload_of(WorkloadTable.model_validate(table), folder=None).workload
 
 
 def engine(text):
@@ -40,9 +40,10 @@ def engine(text):
 def test_the_tables_have_the_fields_of_the_model():
     assert set(EngineTable.model_fields) == {f.name for f in fields(Engine)}
     lengths = {"prompt_tokens", "output_tokens"}
-    assert set(ClassTable.model_fields) == {f.name for f in fields(RequestClass)} - {
-        "lengths"
-    } | lengths
+    assert (
+        set(ClassTable.model_fields)
+        == {f.name for f in fields(RequestClass)} - {"lengths"} | lengths
+    )
 
 
 def test_every_limit_of_an_engine_can_be_given():
@@ -60,7 +61,8 @@ def test_every_limit_of_an_engine_can_be_given():
 def test_constructors_other_than_the_class_are_laws_too():
     table = engine(
         "token_budget = 256\n"
-        "step_time = {law = 'table', tokens = [128, 256], seconds = [0.1, 0.2], between = 'next'}"
+        "[step_time]\nlaw = 'table'\ntokens = [128, 256]\nseconds = [0.1, 0.2]\n"
+        "between = 'next'"
     )
     assert isinstance(table.step_time, TableStepTime)
     assert table.step_time(129) == Fraction(1, 5)
@@ -105,7 +107,7 @@ def test_processes_with_a_rate_of_their_own_are_stretched_to_the_one_asked_for(r
             "mean_off": 4,
         },
     }
-    built = workload_of(WorkloadTable.model_validate(table), folder=None)
+    built = workload_of(WorkloadTable.model_validate(table), folder=None).workload
     assert isinstance(built.arrivals, OnOffArrivals)
     assert built.arrival_rate == (4 if rate is None else rate)
 
@@ -119,7 +121,7 @@ def test_the_rate_of_batches_is_that_of_their_requests(rate, high):
         "arrival_rate": rate,
         "arrivals": {"process": "batch", "size": size},
     }
-    built = workload_of(WorkloadTable.model_validate(table), folder=None)
+    built = workload_of(WorkloadTable.model_validate(table), folder=None).workload
     assert isinstance(built.arrivals, BatchArrivals)
     assert isinstance(built.arrivals.batches, PoissonArrivals)
     assert built.arrival_rate == rate

@@ -19,7 +19,6 @@ from queueing_llm.scenarios import (
     change_engine,
     change_workload,
     load_scenario,
-    recorded_workload,
 )
 
 LOAD = Workload.poisson(Fraction(5, 2), prompt_tokens=GeometricLength(9), output_tokens=7)
@@ -82,14 +81,3 @@ def test_a_recorded_length_keeps_the_other_column_in_order():
 def test_values_out_of_range_are_refused(changes, words):
     with pytest.raises(InvalidArgument, match=words):
         change_workload(LOAD, **changes)
-
-
-def test_a_name_that_is_neither_file_nor_preset_suggests_a_preset():
-    with pytest.raises(InvalidArgument, match="did you mean 'azure-conv-2023'"):
-        recorded_workload("azure-cnv-2023")
-
-
-def test_a_preset_without_arrival_times_needs_a_rate():
-    with pytest.raises(InvalidArgument, match="arrival_rate must be"):
-        recorded_workload("arxiv-summarization")
-    assert recorded_workload("arxiv-summarization", arrival_rate=2).arrival_rate == 2
