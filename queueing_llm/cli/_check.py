@@ -71,6 +71,10 @@ def check(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw simulated and fluid backlogs.")
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the proof, where the evidence is 'proved'."),
+    ] = None,
     as_json: option.AsJson = False,
 ) -> int:
     """Decide which policies keep up with the load, and say how it is known."""
@@ -97,7 +101,8 @@ def check(
         _print_json(system, verdicts, servers=servers, single=policy is not None)
     else:
         print_verdicts(answers(), system, verdicts, servers=servers)
-    return _against(require, verdicts)
+    written = 0 if certificate is None else _write(certificate, verdicts)
+    return max(written, _against(require, verdicts))
 
 
 def _verdicts(
@@ -138,6 +143,20 @@ def _print_json(
         print_json({**about, **records[0]})
     else:
         print_json({**about, "results": records})
+
+
+def _write(path: Path, verdicts: Sequence[Verdict]) -> int:
+    """Write the certificate of the verdicts; a proof of overload is one for all policies."""
+    proofs = [v.certificate for v in verdicts if v.certificate is not None]
+    if not proofs:
+        sentence = f"no verdict is proved, so no certificate was written to {str(path)!r}."
+        return complain(sentence, status=NOT_AS_REQUIRED)
+    try:
+        proofs[0].write(path)
+    except OSError as error:
+        msg = f"certificate {str(path)!r} cannot be written: {error.strerror}."
+        raise InvalidArgument(msg) from error
+    return 0
 
 
 def _against(required: Status | None, verdicts: Sequence[Verdict]) -> int:

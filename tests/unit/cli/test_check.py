@@ -201,3 +201,14 @@ def test_the_accounting_of_real_engines_is_said(capsys, tmp_path):
     )
     assert main(["check", str(file), "--policy", "orca"]) == 0
     assert "240 tokens a request, p + d - 1" in capsys.readouterr().out
+
+
+def test_the_proof_is_written_and_passes_the_independent_check(tmp_path, capsys):
+    path = tmp_path / "proof.json"
+    overloaded = [*CODELLAMA, "--policy", "sarathi", "--arrival-rate", "14"]
+    assert main([*overloaded, "--certificate", str(path)]) == 0
+    assert check(json.loads(path.read_text())).kind == "overload"
+    assert main([*CODELLAMA, "--policy", "sarathi", "--certificate", str(path)]) == 1
+    assert "no verdict is proved" in capsys.readouterr().err
+    assert main([*overloaded, "--certificate", str(tmp_path / "no" / "x.json")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
