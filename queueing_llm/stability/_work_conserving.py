@@ -41,8 +41,8 @@ def theorem_2_hypotheses(
         ),
         Hypothesis(
             "no limit but the token budget binds",
-            holds=engine.max_batch_size is None and engine.kv_capacity is None,
-            how=(f"max_batch_size={engine.max_batch_size}, kv_capacity={engine.kv_capacity}"),
+            holds=engine.kv_capacity is None and not _batch_size_binds(engine, policy),
+            how=f"max_batch_size={engine.max_batch_size}, kv_capacity={engine.kv_capacity}",
         ),
         Hypothesis(
             "requests arrive at random, independent of the engine, with finite mean work",
@@ -103,6 +103,22 @@ def work_conserving_rate(
         trimmed = best_rate(engine).batch_tokens
         basis += f"; token_budget={trimmed} would serve more than {engine.token_budget}"
     return CriticalRate.exactly(value, Evidence.NUMERICAL, basis=basis, hypotheses=hypotheses)
+
+
+def _batch_size_binds(engine: Engine, policy: Policy) -> bool:
+    """Whether the batch-size limit can ever leave room in a batch.
+
+    A batch of b tokens has at most b members. Under a decode-first rule residents are at
+    most b, too: a new one starts only while fewer than b requests decode, each resident that
+    does not decode takes what room is left, and first come, first served, there is only one.
+    """
+    limit = engine.max_batch_size
+    if limit is None:
+        return False
+    counts_at_most_budget = isinstance(policy, BatchRule) and (
+        policy.limit_counts == "members" or policy.first == "decode"
+    )
+    return not (counts_at_most_budget and limit >= engine.token_budget)
 
 
 def _seconds_per_request(engine: Engine, workload: Workload) -> Real:

@@ -1,10 +1,11 @@
 """The kernel and the transparent driver agree batch by batch and tick by tick."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from queueing_llm.model import Engine, Requests, Workload
@@ -174,6 +175,24 @@ def test_mutated_rules_are_told_apart():
         [0.0, 0.0, 1.0, 3.0], prompt_tokens=[3, 4, 6, 2], output_tokens=[4, 2, 3, 5]
     )
     chunked = FASTER_TRANSFORMER.variant(chunked=True)
-    rules = (FASTER_TRANSFORMER, chunked, VANILLA_VLLM, ORCA, ORCA.variant(chunked=False), SARATHI)
+    rules = (
+        FASTER_TRANSFORMER,
+        chunked,
+        VANILLA_VLLM,
+        ORCA,
+        ORCA.variant(chunked=False),
+        SARATHI,
+    )
     logs = [both(engine, load, rule, 90.0)[0].log[:, 2:4].tobytes() for rule in rules]
     assert len(set(logs)) == len(rules)
+
+
+@given(cases(), st.integers(0, 3))
+def test_a_limit_of_at_least_the_budget_never_binds(case, more):
+    """The step in Theorem 2's hypotheses: members, and residents of decode-first rules."""
+    engine, workload, rule, horizon = case
+    assume(rule.limit_counts == "members" or (rule.first == "decode" and rule.mixed))
+    free = replace(engine, max_batch_size=None, kv_capacity=None)
+    limited = replace(free, max_batch_size=engine.token_budget + more)
+    unlimited_log = both(free, workload, rule, horizon)[0].log
+    np.testing.assert_array_equal(both(limited, workload, rule, horizon)[0].log, unlimited_log)
