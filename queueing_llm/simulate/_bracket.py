@@ -17,27 +17,21 @@ interval that covers both.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Annotated, final
+from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
 from queueing_llm._validate import Domain, Rate, check
 from queueing_llm.evidence import CriticalRate, Evidence
-from queueing_llm.model import Engine, Requests, Workload
+from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy
-from queueing_llm.simulate._clock import Clock
+from queueing_llm.simulate._drift import BURST, DriftExperiment
 from queueing_llm.simulate._estimate import Estimate
-from queueing_llm.simulate._simulate import CHUNK, in_parallel, outcome_of
 
-BURST = 2.0
 GRADUAL = 1.25
-FILLING = 0.25
 SPREAD = np.array([-1.0, -2 / 3, -1 / 3, 1 / 3, 2 / 3, 1.0])
-NARROWEST_SPREAD = 0.03
 MOST_HALVINGS = 24
-BLOCKS = 10
 Replications = Annotated[int | None, Domain("R", "1", at_least=2, integer=True, optional=True)]
 Probability = Annotated[float, Domain("1-alpha", "1", above=0, at_most=0.9999)]
 
@@ -89,7 +83,7 @@ def bracket_critical_rate(
     check(replications, "replications", Replications)
     check(confidence, "confidence", Probability)
     fast = isinstance(policy, BatchRule)
-    experiment = _Experiment(
+    experiment = DriftExperiment(
         engine=engine,
         workload=workload,
         policy=policy,
@@ -101,7 +95,7 @@ def bracket_critical_rate(
     return _search(experiment, confidence)
 
 
-def _search(experiment: "_Experiment", confidence: float) -> CriticalRate:
+def _search(experiment: DriftExperiment, confidence: float) -> CriticalRate:
     fewer = _whole_cycles(experiment.workload, experiment.requests // 4)
     quick = replace(experiment, replications=2, requests=fewer)
     stable, unstable = 0.0, experiment.at_most
@@ -121,7 +115,7 @@ def _search(experiment: "_Experiment", confidence: float) -> CriticalRate:
     return _refine(experiment, (stable + unstable) / 2, confidence)
 
 
-def _refine(experiment: "_Experiment", centre: float, confidence: float) -> CriticalRate:
+def _refine(experiment: DriftExperiment, centre: float, confidence: float) -> CriticalRate:
     """Estimate the zero near ``centre`` from one or two ways of growing the backlog."""
     at_most = experiment.at_most
     for _ in range(3):
@@ -141,7 +135,7 @@ def _refine(experiment: "_Experiment", centre: float, confidence: float) -> Crit
 
 
 def _agree(
-    experiment: "_Experiment", starts: list[Estimate], confidence: float
+    experiment: DriftExperiment, starts: list[Estimate], confidence: float
 ) -> CriticalRate:
     """Combine the zeros found after a burst and gradually; the first is always there."""
     burst, gradual = starts[0], starts[-1]
@@ -188,7 +182,7 @@ def _whole_cycles(workload: Workload, requests: int) -> int:
     return -(-requests // cycle) * cycle
 
 
-def _zeros(experiment: "_Experiment", centre: float, filling_rate: float) -> np.ndarray:
+def _zeros(experiment: DriftExperiment, centre: float, filling_rate: float) -> np.ndarray:
     """Return one zero of the drift per replication, float64 array, shape (R,)."""
     rates = centre * (1 + experiment.spread * SPREAD)
     drifts = np.stack([experiment.drift(rate, filling_rate=filling_rate) for rate in rates])
@@ -199,118 +193,7 @@ def _zeros(experiment: "_Experiment", centre: float, filling_rate: float) -> np.
     return np.where((slopes > 0) & near, zeros, np.nan)
 
 
-def _edge_effect(experiment: "_Experiment") -> float:
+def _edge_effect(experiment: DriftExperiment) -> float:
     """Return how much of the measured work two full batches are: the ends of the window."""
     engine = experiment.engine
-    work = float(engine.work_tokens(*_means(experiment.workload)))
-    return 2 * engine.token_budget / (work * experiment.requests / 2)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Experiment:
-    """Everything that a drift measurement needs but the rate."""
-
-    engine: Engine
-    workload: Workload
-    policy: Policy
-    at_most: float
-    replications: int
-    requests: int
-    rng: np.random.Generator
-
-    @property
-    def is_fast(self) -> bool:
-        """Whether the policy runs on the compiled kernel."""
-        return isinstance(self.policy, BatchRule)
-
-    @property
-    def spread(self) -> float:
-        """How far around the zero drifts are measured, as a fraction of the rate."""
-        return max(NARROWEST_SPREAD, 3 / math.sqrt(self.requests))
-
-    def saturated_rate(self) -> float:
-        """Return the completion rate in overload, a first guess [requests/s]."""
-        rate = BURST * self.at_most
-        horizon = self.requests / rate
-        samples = self._samples([self.workload.scale_to(rate)], [horizon], marks=2)
-        completed = samples[:, :, 4]
-        return float((completed[:, 2] - completed[:, 1]).mean() / (horizon / 2))
-
-    def drift(self, rate: float, *, filling_rate: float) -> np.ndarray:
-        """Return the growth of a large backlog [requests/s], float64 array, shape (R,).
-
-        The backlog is grown at ``filling_rate`` for about as long as it takes until
-        ``FILLING`` of the arrivals to be measured wait. Backlog in tokens is divided by the
-        mean work of a request. A backlog that drains counts as drifting down at the rate at
-        which it drained.
-        """
-        excess = filling_rate - min(rate, self.at_most)
-        filling = FILLING * self.requests / max(excess, filling_rate / 10)
-        measured = self.requests / rate
-        samples = self._samples(
-            [self.workload.scale_to(filling_rate), self.workload.scale_to(rate)],
-            [filling, measured],
-            marks=2 * BLOCKS,
-        )
-        work = float(self.engine.work_tokens(*_means(self.workload)))
-        backlog = samples[:, :, 1] / work
-        arrived = (samples[:, :, 1] + samples[:, :, 5] - samples[:, :, 6]) / work
-        length = measured / (2 * BLOCKS)
-        growth = np.diff(backlog[:, BLOCKS:], axis=1) / length
-        inflow = np.diff(arrived[:, BLOCKS:], axis=1) / length - rate
-        slope = _regression(growth, inflow)
-        drift = growth.mean(axis=1) - slope * inflow.mean(axis=1)
-        drained = backlog[:, BLOCKS:].min(axis=1) < 0.1 * backlog[:, 0]
-        return np.where(drained, -backlog[:, 0] / measured, drift)
-
-    def _samples(
-        self, workloads: list[Workload], lengths: list[float], *, marks: int
-    ) -> np.ndarray:
-        """Run the phases one after the other; sample the last one, shape (R, marks + 1, 12)."""
-        clock = Clock.of(self.engine)
-        begin, horizon = sum(lengths[:-1]), sum(lengths)
-        sample_at = clock.ticks(np.linspace(begin, horizon, marks + 1))
-        streams = [
-            _phases(workloads, lengths, rng, phase=i / self.replications)
-            for i, rng in enumerate(self.rng.spawn(self.replications))
-        ]
-
-        def one(i: int) -> np.ndarray:
-            return outcome_of(
-                self.engine, self.policy, chunks=streams[i], clock=clock, sample_at=sample_at
-            ).samples
-
-        return np.stack(in_parallel(one, len(streams)))
-
-
-def _phases(
-    workloads: list[Workload], lengths: list[float], rng: np.random.Generator, *, phase: float
-) -> Iterator[Requests]:
-    """Yield the requests of workloads that follow one another, each for its length [s]."""
-    begin = 0.0
-    for i, (workload, length) in enumerate(zip(workloads, lengths, strict=True)):
-        last = i == len(workloads) - 1
-        for chunk in workload.chunks(rng, min(CHUNK, 8192), phase=phase):
-            upto = len(chunk) if last else int(np.searchsorted(chunk.arrival_times, length))
-            yield Requests(
-                chunk.arrival_times[:upto] + begin,
-                chunk.prompt_tokens[:upto],
-                chunk.output_tokens[:upto],
-                chunk.class_index[:upto],
-            )
-            if upto < len(chunk):
-                break
-        begin += length
-
-
-def _regression(growth: np.ndarray, inflow: np.ndarray) -> float:
-    """Return the slope of growth on inflow within replications."""
-    x = inflow - inflow.mean(axis=1, keepdims=True)
-    y = growth - growth.mean(axis=1, keepdims=True)
-    spread = float((x * x).sum())
-    return float((x * y).sum()) / spread if spread > 0 else 0.0
-
-
-def _means(workload: Workload) -> tuple[float, float]:
-    return float(workload.mean_prompt_tokens), float(workload.mean_output_tokens)
+    return 2 * engine.token_budget / (experiment.work_tokens * experiment.requests / 2)
