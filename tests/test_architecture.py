@@ -1,5 +1,6 @@
 """The layers hold, and the check that says so rejects an import that breaks them."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -37,12 +38,28 @@ VIOLATIONS = {
         "A policy sees only its EngineState",
     ),
     "solver": ("stability/_capacity.py", "cvxpy", "No answer rests on a solver"),
+    "checker": (
+        "certificates/_check.py",
+        "numpy",
+        "The checker of certificates trusts only the standard library",
+    ),
     "heavy": (
         "steptime/_table.py",
         "polars",
         "Models, policies and closed answers need no heavy library",
     ),
 }
+
+
+def imports(file: Path) -> set[str]:
+    """Return the top-level names that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
 
 
 def broken_contracts(folder: Path) -> set[str]:
@@ -85,6 +102,11 @@ def test_layers_are_checked(copy, violation):
     extra = extra or f"\nimport {imported}\n"
     path.write_text(text + extra)
     assert contract in broken_contracts(copy)
+
+
+def test_the_trusted_checker_imports_only_the_standard_library():
+    file = ROOT / "queueing_llm" / "certificates" / "_check.py"
+    assert imports(file) <= sys.stdlib_module_names
 
 
 def test_a_new_module_needs_a_layer(copy):

@@ -37,6 +37,7 @@ WITHOUT_EXAMPLE = (
         # Answers, shown by the functions that return them.
         "BestRate",
         "Capacity",
+        "Certificate",
         "CriticalRate",
         "Hypothesis",
         "Run",
