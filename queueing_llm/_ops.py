@@ -44,6 +44,12 @@ def alike(*xs: Number) -> tuple[Number, ...]:
         else xp.asarray(_float(x), dtype=xp.float64, device=device)
         for x in xs
     ]
+    if arrays[0].dtype != xp.float64:
+        msg = (
+            "step times need double precision, which this array library has switched off "
+            f"(got {arrays[0].dtype}); in JAX, set jax_enable_x64."
+        )
+        raise InvalidArgument(msg)
     try:
         return tuple(xp.broadcast_arrays(*arrays))
     except (ValueError, RuntimeError):
