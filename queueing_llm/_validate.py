@@ -76,6 +76,7 @@ SecondsPerTokenOrZero: TypeAlias = Annotated[Real, Domain("a", "s/token", at_lea
 Rate: TypeAlias = Annotated[Real, Domain("lambda", "requests/s", above=0)]
 Tokens: TypeAlias = Annotated[int, Domain("n", "tokens", at_least=1, integer=True)]
 TokensOrZero: TypeAlias = Annotated[int, Domain("n", "tokens", at_least=0, integer=True)]
+Confidence: TypeAlias = Annotated[Real, Domain("1 - alpha", "1", above=0, at_most=0.9999)]
 
 
 def is_symbolic(value: object) -> bool:

@@ -22,7 +22,7 @@ from typing import Annotated
 
 import numpy as np
 
-from queueing_llm._validate import Domain, Rate, check
+from queueing_llm._validate import Confidence, Domain, Rate, check
 from queueing_llm.evidence import CriticalRate, Evidence
 from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy
@@ -33,7 +33,6 @@ GRADUAL = 1.25
 SPREAD = np.array([-1.0, -2 / 3, -1 / 3, 1 / 3, 2 / 3, 1.0])
 MOST_HALVINGS = 24
 Replications = Annotated[int | None, Domain("R", "1", at_least=2, integer=True, optional=True)]
-Probability = Annotated[float, Domain("1-alpha", "1", above=0, at_most=0.9999)]
 
 
 def bracket_critical_rate(
@@ -81,7 +80,7 @@ def bracket_critical_rate(
     """
     check(at_most, "at_most", Rate)
     check(replications, "replications", Replications)
-    check(confidence, "confidence", Probability)
+    check(confidence, "confidence", Confidence)
     fast = isinstance(policy, BatchRule)
     experiment = DriftExperiment(
         engine=engine,

@@ -73,6 +73,11 @@ class Clock:
             raise InvalidArgument(msg)
         return ticks.astype(np.int64)
 
+    def arrival_ticks(self, seconds: np.ndarray) -> np.ndarray:
+        """Return arrival times in ticks; those after every horizon share the last tick."""
+        ticks = np.rint(seconds / self.tick)
+        return np.minimum(ticks, float(MOST_TICKS)).astype(np.int64)
+
     @property
     def rows(self) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows of ``ticks_by_tokens``; no second one if it is never the larger."""

@@ -33,6 +33,7 @@ from numba import njit
 
 DONE, NEEDS_ARRIVALS, NOT_CONSERVED, UNKNOWN_STEP = 0, 1, 2, 3
 TRUNCATED_FLIGHT = 2
+LAST_TICK = float(2**62)  # later arrivals are after every horizon
 FIRST_DECODE_STEP = 1  # so that no finish is at 0, which means waiting
 
 # Positions in the int64 state vector.
@@ -103,7 +104,7 @@ def load(
     """
     fewest, most, largest, row = np.int64(2**62), np.int64(-1), np.int64(-1), 0
     for i in range(times.shape[0]):
-        arrival[i] = np.int64(np.rint(times[i] / tick))
+        arrival[i] = np.int64(min(np.rint(times[i] / tick), LAST_TICK))
         steps = outputs[i] - emits
         fewest, most = min(fewest, steps), max(most, steps)
         if prompts[i] + steps > largest:

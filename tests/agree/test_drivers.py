@@ -196,3 +196,14 @@ def test_a_limit_of_at_least_the_budget_never_binds(case, more):
     limited = replace(free, max_batch_size=engine.token_budget + more)
     unlimited_log = both(free, workload, rule, horizon)[0].log
     np.testing.assert_array_equal(both(limited, workload, rule, horizon)[0].log, unlimited_log)
+
+
+def test_arrivals_long_after_the_horizon_do_no_harm():
+    """A chunk at a tiny rate reaches beyond what ticks can count."""
+    engine = Engine(step_time=StaircaseStepTime(1, 1, 4), token_budget=4)
+    load = Workload.of_requests(
+        [0.0, 1e12, 1e200], prompt_tokens=[4, 4, 4], output_tokens=[1, 1, 1]
+    )
+    fast, _, slow, _ = both(engine, load, SARATHI, 50.0)
+    assert fast.samples[-1, 4] == 1
+    np.testing.assert_array_equal(fast.samples, slow.samples)

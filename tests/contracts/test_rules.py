@@ -111,7 +111,9 @@ def test_batches_without_a_kv_limit_are_those_of_the_slow_twin(rule, state):
     assert rule(state).tokens.tolist() == twin
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if r.limit_counts == "residents"], ids=by_name)
+@pytest.mark.parametrize(
+    "rule", [r for r in RULES if r.limit_counts == "residents"], ids=by_name
+)
 @given(state=engine_states())
 def test_no_request_starts_beyond_the_limit_on_residents(rule, state):
     assume(state.max_batch_size is not None)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 
 def every_batch(budget, *, most_decodes=None, kv_tokens=(0,)):
-    """Yield every (prefill, decode, kv) within a budget; no KV cache is read without decodes."""
+    """Yield every (prefill, decode, kv) in a budget; without decodes no KV cache is read."""
     for total in range(1, budget + 1):
         for decode in range(min(total, most_decodes or total) + 1):
             for kv in kv_tokens if decode else (0,):

@@ -53,7 +53,11 @@ def test_legal_batches_pass(answer, limits):
 @pytest.mark.parametrize(
     ("answer", "limits", "complaint"),
     [
-        (batch(1, 1), {}, r"tokens must be integers of shape \(3,\), got int64 of shape \(2,\)"),
+        (
+            batch(1, 1),
+            {},
+            r"tokens must be integers of shape \(3,\), got int64 of shape \(2,\)",
+        ),
         (batch(1.0, 1.0, 0.0), {}, "tokens must be integers of shape .* got float64"),
         (batch(True, False, False), {}, "tokens must be integers"),
         (batch(0, 0, 0, preempted=[True]), {}, "preempted must be booleans of shape"),

@@ -1,5 +1,7 @@
 """Names and readings of the published schedulers."""
 
+import dataclasses
+
 import pytest
 
 from queueing_llm.errors import InvalidArgument
@@ -24,7 +26,16 @@ def test_table_1_is_the_code():
         (SARATHI, "decode", True, True),
     ]
     for rule, first, mixed, work_conserving in table:
-        assert (rule.first, rule.mixed, rule.is_work_conserving) == (first, mixed, work_conserving)
+        assert (rule.first, rule.mixed, rule.is_work_conserving) == (
+            first,
+            mixed,
+            work_conserving,
+        )
+
+
+def test_vllm_v1_is_sarathi_with_a_limit_on_residents():
+    same = SARATHI.variant(limit_counts="residents")
+    assert dataclasses.replace(same, name="vllm_v1") == VLLM_V1
 
 
 @pytest.mark.parametrize("name", POLICIES)
