@@ -52,7 +52,14 @@ from queueing_llm.policies import (
     policy_named,
 )
 from queueing_llm.simulate import Estimate, Run, bracket_critical_rate, simulate, watch
-from queueing_llm.stability import BestRate, best_rate, capacity
+from queueing_llm.stability import (
+    BestRate,
+    Facet,
+    Region,
+    best_rate,
+    capacity,
+    stability_region,
+)
 from queueing_llm.steptime import (
     AbstractStepTime,
     AffineStepTime,
@@ -88,6 +95,7 @@ __all__ = [
     "EngineState",
     "Estimate",
     "Evidence",
+    "Facet",
     "GammaArrivals",
     "GeometricLength",
     "HingeStepTime",
@@ -103,6 +111,7 @@ __all__ = [
     "Policy",
     "Preset",
     "QueueingLLMError",
+    "Region",
     "RenewalArrivals",
     "ReplayArrivals",
     "RequestClass",
@@ -126,5 +135,6 @@ __all__ = [
     "preset_names",
     "read_trace",
     "simulate",
+    "stability_region",
     "watch",
 ]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
-from queueing_llm._validate import Domain, Real, check
+from queueing_llm._validate import Confidence, Domain, Real, check
 from queueing_llm.certificates import certify_overload
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.evidence import Capacity, CriticalRate, Evidence, Status, Verdict
@@ -20,6 +20,8 @@ from queueing_llm.stability import (
     capacity,
     frozen_rate,
     overload_growth,
+    prefill_burst_rate,
+    replacement_rate,
     request_level_rate,
     work_conserving_rate,
 )
@@ -53,8 +55,8 @@ def critical_rate(
     Returns
     -------
     CriticalRate
-        The strongest available: Theorem 2, a closed form, or the zero of the simulated
-        drift.
+        The strongest available: Theorem 2, a closed form or a computation with an error
+        bound, or the zero of the simulated drift.
 
     Raises
     ------
@@ -72,6 +74,7 @@ def critical_rate(
     (13.871, 'theorem')
     """
     check(servers, "servers", Servers)
+    check(confidence, "confidence", Confidence)
     _check_answerable(engine, workload)
     by_theorem = work_conserving_rate(engine, workload, policy)
     if by_theorem is not None:
@@ -80,7 +83,7 @@ def critical_rate(
         basis = "join-shortest-queue is decided for work-conserving policies without limits"
         high = capacity(engine, workload, servers=servers).requests_per_second
         return CriticalRate(None, 0, high, Evidence.NONE, basis)
-    for route in (frozen_rate, request_level_rate):
+    for route in (frozen_rate, request_level_rate, prefill_burst_rate, replacement_rate):
         closed = route(engine, workload, policy)
         if closed is not None:
             return closed
@@ -172,7 +175,7 @@ def _compare(
         return Status.UNSTABLE, own, "the arrival rate is above the policy's critical rate"
     if critical.low == critical.high:
         return Status.UNDECIDED, Evidence.NONE, "the arrival rate is exactly critical"
-    reason = "the arrival rate lies inside the confidence interval of the critical rate"
+    reason = "the arrival rate lies inside the interval of the critical rate"
     return Status.UNDECIDED, Evidence.NONE, reason
 
 

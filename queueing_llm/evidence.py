@@ -99,7 +99,8 @@ class Capacity:
     Parameters
     ----------
     requests_per_second : number
-        :math:`r^\star / \bar w`, or :math:`1 / E[v]` where the step time reads the KV cache.
+        :math:`r^\star / \bar w`; or :math:`1 / E[v]` where the step time reads the KV cache;
+        or the optimum of static planning where a batch-size limit lowers it.
     tokens_per_second : number
         :math:`r^\star = \max_n n / t(n)`.
     best_batch : tuple of int

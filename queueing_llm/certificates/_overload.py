@@ -7,7 +7,7 @@ from queueing_llm._validate import Real
 from queueing_llm.certificates._check import FORMAT, VERSION, Checked, Rejected, check
 from queueing_llm.certificates._store import Certificate
 from queueing_llm.model import Engine, Workload
-from queueing_llm.stability import best_rate
+from queueing_llm.stability import stability_region
 from queueing_llm.steptime import (
     AbstractStepTime,
     AffineStepTime,
@@ -18,10 +18,11 @@ from queueing_llm.steptime import (
 
 
 def certify_overload(engine: Engine, workload: Workload) -> Certificate | None:
-    r"""Return a proof that no policy sustains the workload, if there is one.
+    """Return a proof that no policy sustains the workload, if there is one.
 
-    The price of every token is :math:`1 / r^\star`, the time that it takes in the best
-    batch: Theorem 2(a) of arXiv:2504.07347v3 as a linear-programming dual.
+    The prices are those of the facet of the stability region that the workload leaves:
+    without a batch-size limit, the time that a token takes in the best batch, which is
+    Theorem 2(a) of arXiv:2504.07347v3 as a linear-programming dual.
 
     Parameters
     ----------
@@ -47,17 +48,18 @@ def certify_overload(engine: Engine, workload: Workload) -> Certificate | None:
     if system is None:
         return None
     moments = workload.moments
-    price = 1 / Fraction(best_rate(engine).tokens_per_second)
-    work = engine.work_tokens(moments.prompt, moments.output)
-    excess = workload.arrival_rate * price * work - 1
+    request = (moments.prompt, engine.decode_steps(moments.output))
+    facet = stability_region(engine).binding_facet(*request)
+    excess = workload.arrival_rate * facet.load(*request) - 1
     if excess <= 0:
         return None
+    prefill, decode = facet.prices
     document = {
         "format": FORMAT,
         "version": VERSION,
         "kind": "overload",
         **system,
-        "prices": {"prefill": _pair(price), "decode": _pair(price)},
+        "prices": {"prefill": _pair(prefill), "decode": _pair(decode)},
         "excess": _pair(excess),
     }
     check(document)

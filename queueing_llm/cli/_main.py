@@ -16,6 +16,7 @@ import typer
 from queueing_llm.cli._check import check
 from queueing_llm.cli._list import list_names
 from queueing_llm.cli._output import complain
+from queueing_llm.cli._region import region
 from queueing_llm.cli._simulate import simulate
 from queueing_llm.errors import InvalidArgument, MissingDependency
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("check")(check)
 app.command("simulate")(simulate)
+app.command("region")(region)
 app.command("list")(list_names)
 
 

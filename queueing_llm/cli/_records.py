@@ -36,7 +36,8 @@ and, if exactly one ``--policy`` was given, one RESULT with "scenario", "trace",
 "p50", "p90", "p99", in the same form; only with ``--per-request``) and "transient": whether
 the backlog grew, so that they describe this horizon only.
 
-Numbers are finite or null.
+Numbers are finite or null. The schema of ``queueing-llm region --json`` is the docstring of
+``queueing_llm.cli._region``.
 """
 
 from fractions import Fraction

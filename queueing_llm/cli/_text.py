@@ -50,16 +50,16 @@ def rate_with_interval(critical: CriticalRate) -> str:
     """Return a critical rate, with its interval below it where it has one."""
     if critical.value is None or critical.low == critical.high:
         return rate_text(critical.value)
-    return f"{rate_text(critical.value)}\n{_interval(critical.low, critical.high)}"
+    return f"{rate_text(critical.value)}\n{_interval(critical.low, critical.high)}".rstrip()
 
 
 def _interval(low: Real, high: Real) -> str:
-    """Return the ends of an interval or, if five digits do not part them, its half width."""
+    """Return the ends of an interval, or nothing if five digits do not part them."""
     for digits in (4, 5):
         ends = [f"{float(end):#.{digits}g}" for end in (low, high)]
         if ends[0] != ends[1]:
             return "–".join(ends)
-    return f"±{float(high - low) / 2:.1g}"
+    return ""
 
 
 def engine_text(engine: Engine) -> str:

@@ -170,7 +170,7 @@ def _poisson_survival(tokens: np.ndarray, mean: float) -> np.ndarray:
     from scipy.special import pdtrc
 
     rate = _poisson_rate(mean)
-    return np.asarray(pdtrc(tokens, rate) / -math.expm1(-rate))
+    return np.where(tokens < 1, 1.0, pdtrc(tokens, rate) / -math.expm1(-rate))
 
 
 @functools.lru_cache(maxsize=256)

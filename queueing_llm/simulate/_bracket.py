@@ -10,10 +10,12 @@ Bisection brackets the zero; a straight line through the drifts of every replica
 rates spread around it, gives one estimate of the zero per replication and so a Student
 confidence interval.
 
-The backlog is grown in two ways, by a burst far above capacity and gradually above the
-critical rate. Where the saturated engine remembers its start (constant lengths with a
-batch-size limit keep the phases they began with) the two disagree, and the answer is the
-interval that covers both.
+The zero is read in several ways that must agree. The backlog is grown by a burst far above
+capacity, and gradually above the critical rate: a saturated engine may remember its start,
+as it does with constant lengths and a batch-size limit. And the drift is counted in tokens
+and in requests: they differ while the composition of the backlog changes, for instance
+while prompts that a burst left turn into decodes. If the readings disagree, the interval
+covers all of them.
 """
 
 import math
@@ -104,7 +106,7 @@ def _search(experiment: DriftExperiment, confidence: float) -> CriticalRate:
             break
         middle = probe if stable < probe < unstable else (stable + unstable) / 2
         probe = 0.0
-        if quick.drift(middle, filling_rate=BURST * quick.at_most).mean() > 0:
+        if quick.drift(middle, filling_rate=BURST * quick.at_most)[0].mean() > 0:
             unstable = middle
         else:
             stable = middle
@@ -115,52 +117,53 @@ def _search(experiment: DriftExperiment, confidence: float) -> CriticalRate:
 
 
 def _refine(experiment: DriftExperiment, centre: float, confidence: float) -> CriticalRate:
-    """Estimate the zero near ``centre`` from one or two ways of growing the backlog."""
+    """Read the zero near ``centre`` in several ways."""
     at_most = experiment.at_most
     for _ in range(3):
-        burst = Estimate.of(_zeros(experiment, centre, BURST * at_most), "replications")
-        moved = abs(burst.value / centre - 1)
-        centre = burst.value
+        after_burst = _zeros(experiment, centre, BURST * at_most)
+        first = Estimate.of(after_burst[0], "replications")
+        moved = abs(first.value / centre - 1)
+        centre = first.value
         if not moved > experiment.spread / 3:
             break
-    if burst.observations < max(2, experiment.replications / 2):
+    if first.observations < max(2, experiment.replications / 2):
         basis = "the simulated drift does not cross zero near its sign change"
         return CriticalRate(None, 0.0, at_most, Evidence.NONE, basis)
-    starts = [burst]
+    readings = {
+        "tokens after a burst": after_burst[0],
+        "requests after a burst": after_burst[1],
+    }
     if experiment.is_fast:
-        zeros = _zeros(experiment, centre, GRADUAL * centre)
-        starts.append(Estimate.of(zeros, "replications"))
-    return _agree(experiment, starts, confidence)
+        grown = _zeros(experiment, centre, GRADUAL * centre)
+        readings |= {"tokens grown gradually": grown[0], "requests grown gradually": grown[1]}
+    estimates = {name: Estimate.of(zeros, "replications") for name, zeros in readings.items()}
+    return _agree(experiment, estimates, confidence)
 
 
 def _agree(
-    experiment: DriftExperiment, starts: list[Estimate], confidence: float
+    experiment: DriftExperiment, readings: dict[str, Estimate], confidence: float
 ) -> CriticalRate:
-    """Combine the zeros found after a burst and gradually; the first is always there."""
-    burst, gradual = starts[0], starts[-1]
-    edge = _edge_effect(experiment) * burst.value
+    """Combine the readings; the first is the best, and the others may widen its interval."""
+    first = next(iter(readings.values()))
+    edge = _edge_effect(experiment) * first.value
     basis = (
         f"zero of the simulated drift of a large backlog: {confidence:.0%} Student interval "
         f"over {experiment.replications} replications, {len(SPREAD)} rates within "
         f"{experiment.spread:.0%}, {experiment.requests:,} arrivals each"
     )
-    low, high = burst.interval(confidence)
-    value = burst.value
-    if min(burst.observations, gradual.observations) < experiment.replications:
-        basis += "; some replications fell into a mode that drains, so no upper end is known"
-        high = math.inf
-    elif abs(burst.value - gradual.value) > edge + 4 * math.hypot(
-        burst.standard_error, gradual.standard_error
-    ):
-        basis += (
-            f"; it depends on how the backlog grew ({burst.value:.4g}/s after a burst, "
-            f"{gradual.value:.4g}/s gradually), and the interval covers both"
-        )
-        other = gradual.interval(confidence)
-        low, high = min(low, other[0]), max(high, other[1])
-        value = (burst.value + gradual.value) / 2
+    low, high = first.interval(confidence)
+    for name, other in readings.items():
+        if other.observations < experiment.replications:
+            basis = f"the drift of a large backlog has no common zero: {name} give none"
+            return CriticalRate(None, 0.0, experiment.at_most, Evidence.NONE, basis)
+        if abs(other.value - first.value) > edge + 4 * math.hypot(
+            other.standard_error, first.standard_error
+        ):
+            basis += f"; {name} give {other.value:.4g}/s, and the interval covers that too"
+            bounds = other.interval(confidence)
+            low, high = min(low, bounds[0]), max(high, bounds[1])
     return CriticalRate(
-        value=min(value, experiment.at_most),
+        value=min(first.value, experiment.at_most),
         low=max(low - edge, 0.0),
         high=min(high + edge, experiment.at_most),
         evidence=Evidence.SIMULATED,
@@ -182,14 +185,14 @@ def _whole_cycles(workload: Workload, requests: int) -> int:
 
 
 def _zeros(experiment: DriftExperiment, centre: float, filling_rate: float) -> np.ndarray:
-    """Return one zero of the drift per replication, float64 array, shape (R,)."""
+    """Return one zero of each drift per replication, float64 array, shape (2, R)."""
     rates = centre * (1 + experiment.spread * SPREAD)
     drifts = np.stack([experiment.drift(rate, filling_rate=filling_rate) for rate in rates])
-    slopes, offsets = np.polyfit(rates - centre, drifts, 1)
+    slopes, offsets = np.polyfit(rates - centre, drifts.reshape(len(rates), -1), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         zeros = centre - offsets / slopes
     near = abs(zeros / centre - 1) < max(0.2, 4 * experiment.spread)
-    return np.where((slopes > 0) & near, zeros, np.nan)
+    return np.where((slopes > 0) & near, zeros, np.nan).reshape(drifts.shape[1:])
 
 
 def _edge_effect(experiment: DriftExperiment) -> float:

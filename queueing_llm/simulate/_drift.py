@@ -21,9 +21,16 @@ FILLING = 0.25
 NARROWEST_SPREAD = 0.03
 BLOCKS = 10
 CHUNK = 8192
-BACKLOG, COMPLETED, SERVED, RECOMPUTED = (
+BACKLOG, PRESENT, ARRIVED, COMPLETED, SERVED, RECOMPUTED = (
     SAMPLE_COLUMNS.index(name)
-    for name in ("backlog_tokens", "completed", "served_tokens", "recomputed_tokens")
+    for name in (
+        "backlog_tokens",
+        "requests",
+        "arrived",
+        "completed",
+        "served_tokens",
+        "recomputed_tokens",
+    )
 )
 
 
@@ -77,12 +84,14 @@ class DriftExperiment:
         return float((completed[:, 2] - completed[:, 1]).mean() / (horizon / 2))
 
     def drift(self, rate: float, *, filling_rate: float) -> np.ndarray:
-        """Return the growth of a large backlog [requests/s], float64 array, shape (R,).
+        """Return the growth of a large backlog [requests/s], float64 array, shape (2, R).
+
+        The first row counts the backlog in tokens, divided by the mean work of a request,
+        the second in requests. They differ while the composition of the backlog changes.
 
         The backlog is grown at ``filling_rate`` for about as long as it takes until
-        ``FILLING`` of the arrivals to be measured wait. Backlog in tokens is divided by the
-        mean work of a request. A backlog that drains counts as drifting down at the rate at
-        which it drained.
+        ``FILLING`` of the arrivals to be measured wait. A backlog that drains counts as
+        drifting down at the rate at which it drained.
         """
         excess = filling_rate - min(rate, self.at_most)
         filling = FILLING * self.requests / max(excess, filling_rate / 10)
@@ -92,16 +101,15 @@ class DriftExperiment:
             [filling, measured],
             marks=2 * BLOCKS,
         )
-        work = self.work_tokens
-        backlog = samples[:, :, BACKLOG] / work
-        arrived = backlog + (samples[:, :, SERVED] - samples[:, :, RECOMPUTED]) / work
         length = measured / (2 * BLOCKS)
-        growth = np.diff(backlog[:, BLOCKS:], axis=1) / length
-        inflow = np.diff(arrived[:, BLOCKS:], axis=1) / length - rate
-        slope = _regression(growth, inflow)
-        drift = growth.mean(axis=1) - slope * inflow.mean(axis=1)
-        drained = backlog[:, BLOCKS:].min(axis=1) < 0.1 * backlog[:, 0]
-        return np.where(drained, -backlog[:, 0] / measured, drift)
+        work = self.work_tokens
+        tokens = samples[:, :, BACKLOG] / work
+        tokens_in = tokens + (samples[:, :, SERVED] - samples[:, :, RECOMPUTED]) / work
+        columns = (
+            (tokens, tokens_in),
+            (samples[:, :, PRESENT], samples[:, :, ARRIVED]),
+        )
+        return np.stack([_drift(*column, rate=rate, length=length) for column in columns])
 
     def _samples(
         self, workloads: list[Workload], lengths: list[float], *, marks: int
@@ -141,6 +149,20 @@ def _phases(
             if upto < len(chunk):
                 break
         begin += length
+
+
+def _drift(
+    backlog: np.ndarray, arrived: np.ndarray, *, rate: float, length: float
+) -> np.ndarray:
+    """Return the growth over the second half, corrected for what happened to arrive.
+
+    Samples are ``length`` apart, arrays have shape (R, 2 BLOCKS + 1).
+    """
+    growth = np.diff(backlog[:, BLOCKS:], axis=1) / length
+    inflow = np.diff(arrived[:, BLOCKS:], axis=1) / length - rate
+    drift = growth.mean(axis=1) - _regression(growth, inflow) * inflow.mean(axis=1)
+    drained = backlog[:, BLOCKS:].min(axis=1) < 0.1 * backlog[:, 0]
+    return np.where(drained, -backlog[:, 0] / (2 * BLOCKS * length), drift)
 
 
 def _regression(growth: np.ndarray, inflow: np.ndarray) -> float:

@@ -2,6 +2,10 @@
 
 from queueing_llm.stability._capacity import BestRate, best_rate, capacity
 from queueing_llm.stability._growth import overload_growth
+from queueing_llm.stability._prefill_bursts import prefill_burst_growth, prefill_burst_rate
+from queueing_llm.stability._prices import check_prices
+from queueing_llm.stability._region import Facet, Region, stability_region
+from queueing_llm.stability._replacement import replacement_rate
 from queueing_llm.stability._request_level import frozen_rate, request_level_rate
 from queueing_llm.stability._work_conserving import (
     theorem_2_hypotheses,
@@ -10,11 +14,18 @@ from queueing_llm.stability._work_conserving import (
 
 __all__ = [
     "BestRate",
+    "Facet",
+    "Region",
     "best_rate",
     "capacity",
+    "check_prices",
     "frozen_rate",
     "overload_growth",
+    "prefill_burst_growth",
+    "prefill_burst_rate",
+    "replacement_rate",
     "request_level_rate",
+    "stability_region",
     "theorem_2_hypotheses",
     "work_conserving_rate",
 ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import itemgetter
 from typing import Annotated, final
 
 import numpy as np
@@ -9,8 +10,11 @@ import numpy as np
 from queueing_llm._validate import Domain, Real, check
 from queueing_llm.evidence import Capacity
 from queueing_llm.model import Engine, Workload
+from queueing_llm.stability._batches import has_known_shape
+from queueing_llm.stability._region import stability_region
 
 NEARLY_BEST = 1e-9
+ROUNDING = 1e-14
 Servers = Annotated[int, Domain("K", "engines", at_least=1, integer=True)]
 
 
@@ -69,12 +73,15 @@ def best_rate(engine: Engine) -> BestRate:
         engine.batch_tokens_limit(), most_decode_tokens=engine.max_batch_size
     )
     rates = (batches[0] + batches[1]) / np.asarray(law(*batches))
-    # Floating point finds the few that may be best; exact parameters decide between them.
+    # Floating point finds the few that may be best; exact parameters decide between them,
+    # and floats that differ by rounding alone count as equal.
     near = np.flatnonzero(rates >= rates.max() * (1 - NEARLY_BEST))
     contenders = [tuple(int(counts[i]) for counts in batches) for i in near]
     ranked = [(_rate(engine, batch), batch[0] + batch[1], batch) for batch in contenders]
-    rate, _, batch = max(ranked)
-    return BestRate(rate, batch[0], batch[1])
+    best = max(rate for rate, _, _ in ranked)
+    least = best * (1 - ROUNDING) if isinstance(best, float) else best
+    _, _, batch = max((entry for entry in ranked if entry[0] >= least), key=itemgetter(1))
+    return BestRate(best, batch[0], batch[1])
 
 
 def _rate(engine: Engine, batch: tuple[int, ...]) -> Real:
@@ -92,6 +99,7 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     where the step time grows by :math:`\gamma` per KV token read and a request reads
     :math:`G` of them. Theorem 2(a) of arXiv:2504.07347v3: a batch of :math:`n` tokens takes
     at least :math:`n / r^\star`, so above this rate the backlog grows under every policy.
+    A batch-size limit can lower it to ``stability_region(engine).largest_rate(workload)``.
 
     Parameters
     ----------
@@ -108,9 +116,11 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
 
     Notes
     -----
-    With ``max_batch_size`` or ``kv_capacity`` this is an upper bound that ignores them; it
-    is also one where the step time is not a function of the token count plus a multiple of
-    the KV tokens read.
+    With ``max_batch_size`` below the token budget this is an upper bound: the optimum of
+    static planning, in which one request can fill a batch with prefill. With ``kv_capacity``
+    it is one too, and also where the step time is not a function of the token count plus a
+    multiple of the KV tokens read: what requests hold between batches, and reads of that
+    other form, are ignored.
 
     Examples
     --------
@@ -128,22 +138,45 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     slope = engine.step_time.kv_slope
     reads = slope * moments.kv_reads(engine.decode_steps(0)) if slope else 0
     rate = servers / (work / best.tokens_per_second + reads)
-    ignored = [
+    basis = "Theorem 2(a): no batch serves more than r* = max n/t(n) tokens per second"
+    planned = _planned(engine, workload)
+    if planned is not None and servers * planned[0] < rate:
+        rate, basis = servers * planned[0], planned[1]
+    loose = [
         name
-        for name, ignored_here in (
-            ("max_batch_size", engine.max_batch_size is not None),
+        for name, is_loose in (
+            ("max_batch_size", _batch_size_binds(engine)),
             ("kv_capacity", engine.kv_capacity is not None),
             ("KV reads", slope is None),
         )
-        if ignored_here
+        if is_loose
     ]
-    basis = "Theorem 2(a): no batch serves more than r* = max n/t(n) tokens per second"
-    if ignored:
-        basis += f"; an upper bound, since {' and '.join(ignored)} can only lower it"
+    if loose:
+        basis += f"; an upper bound, since {' and '.join(loose)} can only lower it"
     return Capacity(
         requests_per_second=rate,
         tokens_per_second=servers * best.tokens_per_second,
         best_batch=(best.prefill_tokens, best.decode_tokens),
-        is_attained=not ignored,
+        is_attained=not loose,
         basis=basis,
     )
+
+
+def _planned(engine: Engine, workload: Workload) -> tuple[Real, str] | None:
+    """Return what static planning allows under a batch-size limit, and the argument."""
+    if not _batch_size_binds(engine) or not has_known_shape(engine.step_time):
+        return None
+    region = stability_region(engine)
+    rate, moments = region.largest_rate(workload), workload.moments
+    facet = region.binding_facet(moments.prompt, engine.decode_steps(moments.output))
+    prefill, decode = (f"{1000 * float(price):.5g}" for price in facet.prices)
+    basis = (
+        f"static planning: at {prefill} ms a prefill token and {decode} ms a decode token, no "
+        f"batch of at most {engine.max_batch_size} requests is worth more than its time"
+    )
+    return rate, basis
+
+
+def _batch_size_binds(engine: Engine) -> bool:
+    """Whether a batch within the budget may have too many requests: it has one per token."""
+    return engine.max_batch_size is not None and engine.max_batch_size < engine.token_budget

@@ -4,6 +4,7 @@ from queueing_llm._validate import Real
 from queueing_llm.evidence import CriticalRate, Evidence
 from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy
+from queueing_llm.stability._prefill_bursts import prefill_burst_growth
 
 
 def overload_growth(
@@ -14,23 +15,29 @@ def overload_growth(
     .. math:: \dot V = \bar w\, (\lambda - \lambda_c)^+
 
     for work-conserving rules, whose full batches serve :math:`b / t(b)` tokens per second
-    whatever waits, and for FasterTransformer, in which untouched requests wait
-    (arXiv:2504.07347v3, section 3; derived for the latter).
+    whatever waits, and where untouched requests wait: under FasterTransformer, and under
+    vanilla vLLM with a limit on residents (arXiv:2504.07347v3, section 3; derived for the
+    latter two). Otherwise vanilla vLLM's decodes wait, see :func:`prefill_burst_growth`.
 
     Returns
     -------
     number or None
         0 below the critical rate; None where the growth depends on what is waiting (KV
-        reads, other rules) or the critical rate is not exact.
+        reads, other rules) or the critical rate is known by simulation only.
     """
     if critical.evidence not in (Evidence.PROVED, Evidence.THEOREM, Evidence.NUMERICAL):
         return None
-    excess = workload.arrival_rate - critical.low
-    if excess <= 0:
-        return excess * 0
-    if engine.step_time.kv_slope != 0 or not isinstance(policy, BatchRule):
+    rate = workload.arrival_rate
+    if rate <= critical.low:
+        return rate * 0
+    if rate <= critical.high or engine.step_time.kv_slope != 0:
         return None
-    if not policy.mixed and policy.first == "prefill" and critical.low > 0:
+    if not isinstance(policy, BatchRule):
         return None
-    moments = workload.moments
-    return engine.work_tokens(moments.prompt, moments.output) * excess
+    limits_residents = engine.max_batch_size is not None and policy.limit_counts == "residents"
+    if policy.mixed or policy.first == "decode" or limits_residents or critical.high == 0:
+        moments = workload.moments
+        work = engine.work_tokens(moments.prompt, moments.output)
+        return work * (rate - critical.value)
+    # It is 0 only if the critical rate that was given is not the one it is derived from.
+    return prefill_burst_growth(engine, workload, policy) or None

@@ -7,12 +7,16 @@ than one prefill batch, so it is stable iff :math:`\lambda < E[J] / E[C]`. This 
 derivation of this project, not a result of arXiv:2504.07347.
 """
 
+import functools
+import math
+from collections.abc import Callable
 from fractions import Fraction
 
 from queueing_llm._validate import Real
 from queueing_llm.evidence import CriticalRate, Evidence
 from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy
+from queueing_llm.stability._parting import parting_seconds
 
 
 def frozen_rate(engine: Engine, workload: Workload, policy: Policy) -> CriticalRate | None:
@@ -37,20 +41,28 @@ def frozen_rate(engine: Engine, workload: Workload, policy: Policy) -> CriticalR
 def request_level_rate(
     engine: Engine, workload: Workload, policy: Policy
 ) -> CriticalRate | None:
-    r"""Return FasterTransformer's critical rate for requests that are all alike.
+    r"""Return FasterTransformer's critical rate for constant prompts.
 
-    Whole prompts, :math:`J = \min(\lfloor b / p \rfloor, k_{max})`:
+    Whole prompts, :math:`J = \min(\lfloor b / p \rfloor, k_{max})`, of which :math:`N_s`
+    take a decode step ``s``:
 
-    .. math:: \lambda_c = \frac{J}{t(J p) + \sum_{j=0}^{D-1} t(J, K_j)}, \qquad K_j = J (p + j).
+    .. math:: \lambda_c = \frac{J}{t(J p) + \sum_{s \ge 1} E[t(N_s, K_s); N_s > 0]}.
 
     Chunked prompts: prefill batches hold exactly :math:`b` tokens, and :math:`J` alternates
-    between the integers around :math:`b / p`, whose mean it has (1 if :math:`p > b`).
+    between the integers around :math:`b / p`, whose mean it has (1 if :math:`p > b`). It
+    does so whatever the outputs are, since only what is left of a prompt carries over.
+
+    Parameters
+    ----------
+    engine, workload, policy
+        The system; the rate of the workload does not matter.
 
     Returns
     -------
     CriticalRate or None
-        Evidence ``NUMERICAL``, exact for exact data; None if the rule is another one,
-        lengths vary, or another limit may bind.
+        Evidence ``NUMERICAL``: exact for exact data if all requests are alike, an interval
+        around the sum if outputs are random; None if the rule is another one, prompts vary,
+        outputs are replayed, another limit may bind, or the sum is too long.
 
     Examples
     --------
@@ -61,35 +73,66 @@ def request_level_rate(
     >>> round(request_level_rate(engine, load, ql.FASTER_TRANSFORMER).value, 5)
     0.55667
     """
-    lengths = _fixed_lengths(workload)
     if not isinstance(policy, BatchRule) or policy.mixed or policy.first != "decode":
         return None
-    if lengths is None or engine.kv_capacity is not None or not workload.is_endless:
+    moments = workload.moments
+    prompt = int(moments.prompt)
+    if (moments.prompt, moments.prompt_squared) != (prompt, prompt**2):
         return None
-    if policy.chunked and engine.max_batch_size is not None:
+    if engine.kv_capacity is not None or not workload.is_endless:
         return None
-    prompt, output = lengths
+    if engine.decode_steps(moments.shortest_output) < 0:
+        return None
+    if engine.max_batch_size is not None if policy.chunked else prompt > engine.token_budget:
+        return None
     rate = _chunked_cycle if policy.chunked else _whole_cycle
-    value = rate(engine, prompt, engine.decode_steps(output))
-    basis = "closed form of the saturated cycle: requests completed over its length"
-    return CriticalRate.exactly(value, Evidence.NUMERICAL, basis=basis)
+    if moments.output_squared == moments.output**2:
+        steps = engine.decode_steps(int(moments.output))
+        value = rate(engine, prompt, lambda n: _decode_seconds(engine, n, prompt, steps))
+        basis = "closed form of the saturated cycle: requests completed over its length"
+        return CriticalRate.exactly(value, Evidence.NUMERICAL, basis=basis)
+    return _enclosed(engine, workload, lambda decode: rate(engine, prompt, decode))
 
 
-def _whole_cycle(engine: Engine, prompt: int, decode_steps: int) -> Real:
+def _enclosed(
+    engine: Engine, workload: Workload, rate: Callable[[Callable[[int], Real]], Real]
+) -> CriticalRate | None:
+    """Return the rate for random outputs, between those of the longest and shortest sums."""
+    known: dict[int, tuple[float, float]] = {}
+
+    def decode(together: int, *, errors: int = 0) -> float:
+        if together not in known:
+            known[together] = parting_seconds(engine, workload, together) or (math.nan, 0.0)
+        value, error = known[together]
+        return value + errors * error
+
+    value = float(rate(decode))
+    if math.isnan(value):
+        return None
+    return CriticalRate(
+        value=value,
+        low=float(rate(functools.partial(decode, errors=1))),
+        high=float(rate(functools.partial(decode, errors=-1))),
+        evidence=Evidence.NUMERICAL,
+        basis="mean of the saturated cycle, whose decodes finish one by one: a sum over its "
+        "steps with its truncation and rounding bounded",
+    )
+
+
+def _whole_cycle(engine: Engine, prompt: int, decode_seconds: Callable[[int], Real]) -> Real:
     together = min(engine.token_budget // prompt, engine.max_batch_size or engine.token_budget)
-    prefill = engine.step_time(together * prompt)
-    return together / (prefill + _decode_seconds(engine, together, prompt, decode_steps))
+    return together / (engine.step_time(together * prompt) + decode_seconds(together))
 
 
-def _chunked_cycle(engine: Engine, prompt: int, decode_steps: int) -> Real:
+def _chunked_cycle(engine: Engine, prompt: int, decode_seconds: Callable[[int], Real]) -> Real:
     budget = engine.token_budget
     batches = max(Fraction(prompt, budget), Fraction(1))
     mean = max(Fraction(budget, prompt), Fraction(1))
     fewer = int(mean)
     share = mean - fewer
-    decode = (1 - share) * _decode_seconds(engine, fewer, prompt, decode_steps)
+    decode = (1 - share) * decode_seconds(fewer)
     if share:
-        decode += share * _decode_seconds(engine, fewer + 1, prompt, decode_steps)
+        decode += share * decode_seconds(fewer + 1)
     return mean / (batches * engine.step_time(budget) + decode)
 
 
@@ -97,11 +140,3 @@ def _decode_seconds(engine: Engine, together: int, prompt: int, decode_steps: in
     """Return the time in which ``together`` equal requests decode side by side."""
     contexts = (together * (prompt + step) for step in range(decode_steps))
     return sum(engine.step_time(0, together, context) for context in contexts)
-
-
-def _fixed_lengths(workload: Workload) -> tuple[int, int] | None:
-    moments = workload.moments
-    prompt, output = moments.prompt, moments.output
-    if moments.prompt_squared != prompt**2 or moments.output_squared != output**2:
-        return None
-    return int(prompt), int(output)

@@ -141,6 +141,18 @@ def test_a_certificate_for_another_system_is_rejected():
 
 
 small = st.fractions(min_value=0, max_value=5, max_denominator=20)
+
+
+def test_a_batch_size_limit_has_prices_of_its_own():
+    """Block price of theory: a request of 290 + 990 tokens costs 467.5 ms, for any budget."""
+    engine = ql.Engine(step_time=STEP, token_budget=1024, max_batch_size=100)
+    load = ql.Workload.poisson(Fraction(1000, 467), prompt_tokens=290, output_tokens=990)
+    certificate = certify_overload(engine, load)
+    assert certificate.check().comparisons == 2 * 1024 + 1
+    assert Fraction(*certificate.document["excess"]) == Fraction("467.5") / 467 - 1
+    assert certify_overload(engine, load.scale_to(Fraction(10_000, 4675))) is None
+
+
 laws = st.one_of(
     st.builds(ql.StaircaseStepTime, small, small.filter(bool), st.integers(1, 9)),
     st.builds(ql.HingeStepTime, small.filter(bool), small.filter(bool), st.integers(1, 9)),

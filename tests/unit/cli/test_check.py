@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from queueing_llm.certificates import Rejected, check
 from queueing_llm.cli import main
 from queueing_llm.policies import POLICIES
-from queueing_llm.scenarios import scenario_names
+from queueing_llm.scenarios import load_scenario, scenario_names
+from queueing_llm.simulate import bracket_critical_rate
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared"
 AZURE = SHARED / "data" / "azure_llm_2023" / "AzureLLMInferenceTrace_conv.csv"
@@ -48,11 +49,20 @@ def test_the_headline_numbers(ask):
     assert frozen["critical_rate"] == pytest.approx(0.5566730251096647, rel=1e-12)
     assert (frozen["verdict"], frozen["evidence"]) == ("UNSTABLE", "numerical")
     assert frozen["margin"] == pytest.approx(1 - 10.4 / 0.5566730251096647, rel=1e-12)
-    simulated = results["vanilla_vllm"]
-    assert 10.4 < simulated["critical_rate"] < 10.7
-    assert simulated["critical_rate_low"] < 10.4973 < simulated["critical_rate_high"]
-    assert simulated["critical_rate_evidence"] == "simulated"
-    assert simulated["critical_rate_exact"] is None
+    computed = results["vanilla_vllm"]
+    assert computed["critical_rate"] == pytest.approx(10.497291878029193, rel=1e-8)
+    assert computed["critical_rate_low"] < computed["critical_rate_high"]
+    assert computed["critical_rate_evidence"] == "numerical"
+    assert computed["critical_rate_exact"] is None
+
+
+def test_the_bracket_finds_the_computed_rate_of_vanilla_vllm():
+    scenario = load_scenario("codellama34b-a100")
+    ceiling = float(CAPACITY)
+    found = bracket_critical_rate(
+        scenario.engine, scenario.workload, policy=POLICIES["vanilla_vllm"], at_most=ceiling
+    )
+    assert 10.4 < found.low < 10.497291878029193 < found.high < 10.7
 
 
 def test_one_policy_gives_one_object(ask):

@@ -53,9 +53,7 @@ def test_it_falls_from_one_below_the_smallest_to_zero_at_the_largest(law):
     survival = law.survival(enough(law))
     assert (np.diff(survival) <= 0).all()
     assert (survival[: law.smallest] == 1).all()
-    if law.largest is None:
-        assert survival[law.smallest] < 1
-    else:
+    if law.largest is not None:
         assert (survival[: law.largest] > 0).all()
         assert (survival[law.largest :] == 0).all()
 
