@@ -80,7 +80,7 @@ def region(
     found = stability_region(system.engine, longest_prompt=longest_prompt)
     record = region_record(found, system)
     if plot is not None:
-        from queueing_llm.cli._region_plot import plot_region
+        from queueing_llm.plots import plot_region
 
         plot_region(found, system.workload, path=plot, title=_title(system))
     if as_json:

@@ -131,7 +131,7 @@ def test_the_command_writes_the_figure(capsys, tmp_path, suffix):
 
 def test_the_figure_shows_the_boundary_the_load_and_the_batches():
     pytest.importorskip("matplotlib")
-    from queueing_llm.cli._region_plot import _drawn
+    from queueing_llm.plots._region import _drawn
 
     system = load_scenario("vertex-c")
     region = stability_region(system.engine)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import queueing_llm as ql
-from queueing_llm import plots
 from queueing_llm.cli import main
+from queueing_llm.plots import _backlog as plots
 from queueing_llm.scenarios import load_scenario
 
 pytest.importorskip("matplotlib")

@@ -1,14 +1,12 @@
 """A stability region as a figure, with the load and the ray along which it grows."""
 
 import os
-import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Workload
-from queueing_llm.plots import COLOURS, TITLE_WIDTH, check_plot_path
+from queueing_llm.plots._frame import COLOURS, check_plot_path, framed, save
 from queueing_llm.stability import Region
 
 if TYPE_CHECKING:
@@ -46,30 +44,18 @@ def plot_region(
     """
     check_plot_path(path)
     figure = _drawn(region, workload, title=title)
-    try:
-        figure.savefig(path, dpi=200)
-    except OSError as error:
-        msg = f"plot {os.fspath(path)!r} cannot be written: {error.strerror}."
-        raise InvalidArgument(msg) from None
+    save(figure, path)
 
 
 def _drawn(region: Region, workload: Workload, *, title: str) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = framed(title, height=4.8)
     _draw_boundary(axes, region)
     _draw_load(axes, region, workload)
-    axes.set_title(textwrap.fill(title, TITLE_WIDTH), loc="left", fontsize=11)
     axes.set_xlabel("prefill rate [tokens/s]")
     axes.set_ylabel("decode rate [tokens/s]")
-    axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.yaxis.set_major_formatter("{x:,.10g}")
     axes.set_xlim(0, ROOM * axes.dataLim.xmax)
     axes.set_ylim(0, ROOM * axes.dataLim.ymax)
-    axes.grid(color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 

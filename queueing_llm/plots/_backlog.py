@@ -1,30 +1,24 @@
-"""Figures, drawn with Matplotlib (``pip install 'queueing-llm[plots]'``)."""
+"""Simulated backlogs against the slope of the fluid limit."""
 
 import itertools
 import os
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from queueing_llm.errors import InvalidArgument, MissingDependency, nearest
 from queueing_llm.evidence import Verdict
 from queueing_llm.model import ReplayArrivals, Workload
+from queueing_llm.plots._frame import COLOURS, check_plot_path, framed, save
 from queueing_llm.simulate import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("pdf", "png", "svg")
 SHORTEST = 300.0
 REQUESTS = 2000
 FAR_APART = 100
-TITLE_WIDTH = 72
-COLOURS = ("#d55e00", "#cc79a7", "#0072b2", "#009e73", "#e69f00", "#56b4e9")
-"""Okabe and Ito's palette, which the colour-blind can tell apart."""
 INVISIBLE = 0.01
 """Curves that differ by less than this share of the tallest are drawn as one."""
 
@@ -47,39 +41,6 @@ def watching_time(workload: Workload) -> float:
     if isinstance(arrivals, ReplayArrivals):
         return float(arrivals.times[-1] - arrivals.times[0])
     return max(SHORTEST, REQUESTS / float(workload.arrival_rate))
-
-
-def check_plot_path(path: str | os.PathLike[str]) -> None:
-    """Check that a figure can be written, before the work that it is to show.
-
-    Parameters
-    ----------
-    path : str or path
-        Where the figure is to go.
-
-    Raises
-    ------
-    InvalidArgument
-        If the format is unknown, or the folder is missing or read-only.
-    MissingDependency
-        If Matplotlib is not installed.
-
-    Examples
-    --------
-    >>> check_plot_path("backlog.gif")
-    Traceback (most recent call last):
-    queueing_llm.errors.InvalidArgument: plot format of 'backlog.gif' is not known: ...
-    """
-    file = Path(path)
-    suffix = file.suffix.removeprefix(".").lower()
-    if suffix not in FORMATS:
-        msg = f"plot format of {str(file)!r} is not known: {nearest(suffix, FORMATS)}."
-        raise InvalidArgument(msg)
-    target = file if file.exists() else file.parent
-    if file.is_dir() or not target.exists() or not os.access(target, os.W_OK):
-        msg = f"plot {str(file)!r} cannot be written: a file in a writable folder is accepted."
-        raise InvalidArgument(msg)
-    _figure_class()
 
 
 def plot_backlog(
@@ -115,30 +76,20 @@ def plot_backlog(
     """
     check_plot_path(path)
     figure = _drawn(runs, verdicts, title=title)
-    try:
-        figure.savefig(path, dpi=200)
-    except OSError as error:
-        msg = f"plot {os.fspath(path)!r} cannot be written: {error.strerror}."
-        raise InvalidArgument(msg) from None
+    save(figure, path)
 
 
 def _drawn(runs: Sequence[Run], verdicts: Sequence[Verdict], *, title: str) -> "Figure":
-    figure = _figure_class()(figsize=(7.2, 4.4), layout="constrained")
-    axes = figure.add_subplot()
+    rate = float(runs[0].workload.arrival_rate)
+    figure, axes = framed(f"{title}, {rate:.4g} requests/s", height=4.4)
     for group, colour in zip(_coinciding(runs), itertools.cycle(COLOURS), strict=False):
         _draw_curve(axes, [runs[i] for i in group], [verdicts[i] for i in group], colour)
     if any(_fluid_slope(verdict) > 0 for verdict in verdicts):
         axes.plot([], [], color="0.3", linestyle="--", linewidth=1.1, label="fluid limit")
     _scale_backlog(axes, runs)
-    rate = float(runs[0].workload.arrival_rate)
-    heading = textwrap.fill(f"{title}, {rate:.4g} requests/s", TITLE_WIDTH)
-    axes.set_title(heading, loc="left", fontsize=11)
     axes.set_xlabel("time [s]")
     axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.set_xlim(0, runs[0].horizon)
-    axes.grid(color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
@@ -202,12 +153,3 @@ def _scale_backlog(axes: "Axes", runs: Sequence[Run]) -> None:
     if max(highest) > FAR_APART * lowest:
         axes.set_yscale("symlog", linthresh=float(10 ** np.floor(np.log10(lowest))))
     axes.set_ylim(bottom=0)
-
-
-def _figure_class() -> "type[Figure]":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        msg = "plots need Matplotlib: pip install 'queueing-llm[plots]'."
-        raise MissingDependency(msg) from None
-    return Figure

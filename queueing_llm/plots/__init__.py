@@ -1,0 +1,7 @@
+"""Figures, drawn with Matplotlib (``pip install 'queueing-llm[plots]'``)."""
+
+from queueing_llm.plots._backlog import plot_backlog, watching_time
+from queueing_llm.plots._frame import check_plot_path
+from queueing_llm.plots._region import plot_region
+
+__all__ = ["check_plot_path", "plot_backlog", "plot_region", "watching_time"]
