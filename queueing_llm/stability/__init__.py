@@ -2,6 +2,7 @@
 
 from queueing_llm.stability._capacity import BestRate, best_rate, capacity
 from queueing_llm.stability._growth import overload_growth
+from queueing_llm.stability._memory import kv_lifetime, memory_seconds
 from queueing_llm.stability._prefill_bursts import prefill_burst_growth, prefill_burst_rate
 from queueing_llm.stability._prices import check_prices
 from queueing_llm.stability._region import Facet, Region, stability_region
@@ -20,6 +21,8 @@ __all__ = [
     "capacity",
     "check_prices",
     "frozen_rate",
+    "kv_lifetime",
+    "memory_seconds",
     "overload_growth",
     "prefill_burst_growth",
     "prefill_burst_rate",

@@ -11,6 +11,7 @@ from queueing_llm._validate import Domain, Real, check
 from queueing_llm.evidence import Capacity
 from queueing_llm.model import Engine, Workload
 from queueing_llm.stability._batches import has_known_shape
+from queueing_llm.stability._memory import kv_lifetime, memory_seconds
 from queueing_llm.stability._region import stability_region
 
 NEARLY_BEST = 1e-9
@@ -99,7 +100,9 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     where the step time grows by :math:`\gamma` per KV token read and a request reads
     :math:`G` of them. Theorem 2(a) of arXiv:2504.07347v3: a batch of :math:`n` tokens takes
     at least :math:`n / r^\star`, so above this rate the backlog grows under every policy.
-    A batch-size limit can lower it to ``stability_region(engine).largest_rate(workload)``.
+    A batch-size limit can lower it to ``stability_region(engine).largest_rate(workload)``,
+    and a KV cache to the rate at which its slots, held for as many batches as requests live,
+    are used up.
 
     Parameters
     ----------
@@ -116,11 +119,10 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
 
     Notes
     -----
-    With ``max_batch_size`` below the token budget this is an upper bound: the optimum of
-    static planning, in which one request can fill a batch with prefill. With ``kv_capacity``
-    it is one too, and also where the step time is not a function of the token count plus a
-    multiple of the KV tokens read: what requests hold between batches, and reads of that
-    other form, are ignored.
+    With ``kv_capacity``, or ``max_batch_size`` below the token budget, this is an upper bound:
+    the optimum of static planning, in which one request can fill a batch with prefill and
+    memory is used evenly. It is one, too, where the step time is not a function of the token
+    count plus a multiple of the KV tokens read.
 
     Examples
     --------
@@ -139,9 +141,9 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     reads = slope * moments.kv_reads(engine.decode_steps(0)) if slope else 0
     rate = servers / (work / best.tokens_per_second + reads)
     basis = "Theorem 2(a): no batch serves more than r* = max n/t(n) tokens per second"
-    planned = _planned(engine, workload)
-    if planned is not None and servers * planned[0] < rate:
-        rate, basis = servers * planned[0], planned[1]
+    for bound in (_planned(engine, workload), _remembered(engine, workload)):
+        if bound is not None and servers * bound[0] < rate:
+            rate, basis = servers * bound[0], bound[1]
     loose = [
         name
         for name, is_loose in (
@@ -180,3 +182,16 @@ def _planned(engine: Engine, workload: Workload) -> tuple[Real, str] | None:
 def _batch_size_binds(engine: Engine) -> bool:
     """Whether a batch within the budget may have too many requests: it has one per token."""
     return engine.max_batch_size is not None and engine.max_batch_size < engine.token_budget
+
+
+def _remembered(engine: Engine, workload: Workload) -> tuple[Real, str] | None:
+    """Return what the KV cache allows, and the argument."""
+    seconds = memory_seconds(engine, workload)
+    if seconds is None:
+        return None
+    lifetime = float(kv_lifetime(engine, workload))
+    basis = (
+        f"KV memory: a request holds {lifetime:,.6g} slots, summed over its batches, of "
+        f"{engine.kv_capacity:,} in each, and no such batches are faster"
+    )
+    return 1 / seconds, basis

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Rational
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from queueing_llm._ops import ratio
 from queueing_llm._validate import Real
@@ -19,6 +19,10 @@ ROUNDING = 1e-12
 NEARLY_BEST = 1e-9
 
 
+Pair: TypeAlias = tuple[Any, ...]
+"""Of prefill and of decode."""
+
+
 class Point(NamedTuple):
     """A batch in homogeneous coordinates: its rates are (prefill, decode) / time."""
 
@@ -26,6 +30,28 @@ class Point(NamedTuple):
     decode: int
     time: Real
     batch: TimedBatch
+
+
+def boundary(batches: Sequence[TimedBatch]) -> tuple[list[TimedBatch], list[Pair]]:
+    """Return the batches at the corners and their rates, from axis to axis.
+
+    A batch may leave tokens out, so a corner that is not on an axis is followed by the point
+    of the axis beside it.
+    """
+    corners = frontier(batches)
+    if corners[0].decode_tokens > 0:
+        corners.insert(0, corners[0])
+    if corners[-1].prefill_tokens > 0:
+        corners.append(corners[-1])
+    rates = [(ratio(x, seconds), ratio(y, seconds)) for x, y, seconds in corners]
+    (prefill, idle), (none, decode) = rates[0], rates[-1]
+    return corners, [(prefill, 0 * idle), *rates[1:-1], (0 * none, decode)]
+
+
+def edge_prices(start: Pair, end: Pair) -> Pair:
+    """Return the prices at which both rates are worth one second per second."""
+    scale = start[0] * end[1] - end[0] * start[1]
+    return ratio(end[1] - start[1], scale), ratio(start[0] - end[0], scale)
 
 
 def frontier(batches: Sequence[TimedBatch]) -> list[TimedBatch]:

@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, TypeAlias, final
+from typing import Annotated, final
 
 import numpy as np
 
@@ -13,15 +13,13 @@ from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, Workload
 from queueing_llm.model._arguments import check_kind
 from queueing_llm.stability._batches import BatchLimits, TimedBatch, reads_kv, shaping_batches
-from queueing_llm.stability._frontier import frontier, has_exact_times
+from queueing_llm.stability._frontier import Pair, boundary, edge_prices, has_exact_times
 
 PrefillRate = Annotated[Real, Domain("lambda_p", "tokens/s", at_least=0)]
 DecodeRate = Annotated[Real, Domain("lambda_d", "tokens/s", at_least=0)]
 LongestPrompt = Annotated[
     int | None, Domain("p", "tokens", at_least=1, integer=True, optional=True)
 ]
-Pair: TypeAlias = tuple[Any, ...]
-"""Of prefill and of decode."""
 
 
 @final
@@ -231,19 +229,14 @@ def stability_region(engine: Engine, *, longest_prompt: int | None = None) -> Re
     limits = BatchLimits.of(engine, longest_prompt)
     batches = shaping_batches(engine.step_time, limits)
     _check_numeric(batches)
-    corners = frontier(batches)
-    if corners[0].decode_tokens > 0:
-        corners.insert(0, corners[0])
-    if corners[-1].prefill_tokens > 0:
-        corners.append(corners[-1])
-    boundary = _on_axes([_rates(b) for b in corners])
+    corners, rates = boundary(batches)
     return Region(
         engine=engine,
-        vertices=((0, 0), *boundary),
+        vertices=((0, 0), *rates),
         batches=((0, 0), *((b.prefill_tokens, b.decode_tokens) for b in corners)),
         facets=tuple(
-            Facet(_prices(*ends), (i, i + 1))
-            for i, ends in enumerate(itertools.pairwise(boundary), start=1)
+            Facet(edge_prices(*ends), (i, i + 1))
+            for i, ends in enumerate(itertools.pairwise(rates), start=1)
         ),
         is_exact=has_exact_times(batches),
         relaxations=_relaxations(engine, limits),
@@ -266,23 +259,6 @@ def _check_numeric(batches: list[TimedBatch]) -> None:
                 f"{seconds} s for {x} prefill and {y} decode tokens: substitute its symbols."
             )
             raise InvalidArgument(msg)
-
-
-def _rates(batch: TimedBatch) -> Pair:
-    x, y, seconds = batch
-    return ratio(x, seconds), ratio(y, seconds)
-
-
-def _on_axes(rates: list[Pair]) -> list[Pair]:
-    """Return the rates with the ends on the axes: a batch may leave tokens out."""
-    (prefill, idle), (none, decode) = rates[0], rates[-1]
-    return [(prefill, 0 * idle), *rates[1:-1], (0 * none, decode)]
-
-
-def _prices(start: Pair, end: Pair) -> Pair:
-    """Return the prices at which both rates are worth one second per second."""
-    scale = start[0] * end[1] - end[0] * start[1]
-    return ratio(end[1] - start[1], scale), ratio(start[0] - end[0], scale)
 
 
 def _relaxations(engine: Engine, limits: BatchLimits) -> tuple[str, ...]:

@@ -23,7 +23,12 @@ from queueing_llm.model import (
     Workload,
 )
 from queueing_llm.policies import FASTER_TRANSFORMER, ORCA, VANILLA_VLLM
-from queueing_llm.stability import capacity, prefill_burst_growth, prefill_burst_rate
+from queueing_llm.stability import (
+    _burst_system,
+    capacity,
+    prefill_burst_growth,
+    prefill_burst_rate,
+)
 from queueing_llm.steptime import AffineStepTime, StaircaseStepTime, TableStepTime
 
 A100 = StaircaseStepTime(Fraction(1128, 100_000), Fraction(3547, 100_000), 128)
@@ -210,7 +215,7 @@ def test_other_systems_are_left_open(system, workload, rule):
 
 def test_what_would_need_a_system_too_large_is_left_open(monkeypatch):
     assert prefill_burst_rate(engine(SMALL, 64), load(8, 5), VANILLA_VLLM) is not None
-    monkeypatch.setattr("queueing_llm.stability._burst_system.MOST_ENTRIES", 500)
+    monkeypatch.setattr(_burst_system, "MOST_ENTRIES", 500)
     assert prefill_burst_rate(engine(SMALL, 64), load(8, 5), VANILLA_VLLM) is None
     assert prefill_burst_growth(engine(SMALL, 64), load(8, 5), VANILLA_VLLM) is None
 
