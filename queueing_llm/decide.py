@@ -166,7 +166,7 @@ def _compare(
     own = critical.evidence
     if rate > ceiling.requests_per_second:
         reason = "the arrival rate exceeds the capacity, which no policy can"
-        return Status.UNSTABLE, Evidence.THEOREM, reason
+        return Status.UNSTABLE, ceiling.evidence, reason
     if critical.value is None:
         return Status.UNDECIDED, Evidence.NONE, critical.basis
     if rate < critical.low:

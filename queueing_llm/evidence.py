@@ -110,6 +110,8 @@ class Capacity:
         is only an upper bound.
     basis : str
         The argument in a sentence.
+    evidence : Evidence
+        How it is known that no policy exceeds it.
     """
 
     requests_per_second: Real
@@ -117,6 +119,7 @@ class Capacity:
     best_batch: tuple[int, int]
     is_attained: bool
     basis: str
+    evidence: Evidence = Evidence.THEOREM
 
 
 @final

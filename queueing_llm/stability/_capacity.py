@@ -8,7 +8,7 @@ from typing import Annotated, final
 import numpy as np
 
 from queueing_llm._validate import Domain, Real, check
-from queueing_llm.evidence import Capacity
+from queueing_llm.evidence import Capacity, Evidence
 from queueing_llm.model import Engine, Workload
 from queueing_llm.stability._batches import has_known_shape
 from queueing_llm.stability._memory import kv_lifetime, memory_seconds
@@ -141,9 +141,10 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     reads = slope * moments.kv_reads(engine.decode_steps(0)) if slope else 0
     rate = servers / (work / best.tokens_per_second + reads)
     basis = "Theorem 2(a): no batch serves more than r* = max n/t(n) tokens per second"
+    evidence = Evidence.THEOREM
     for bound in (_planned(engine, workload), _remembered(engine, workload)):
         if bound is not None and servers * bound[0] < rate:
-            rate, basis = servers * bound[0], bound[1]
+            rate, basis, evidence = servers * bound[0], bound[1], Evidence.NUMERICAL
     loose = [
         name
         for name, is_loose in (
@@ -161,6 +162,7 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
         best_batch=(best.prefill_tokens, best.decode_tokens),
         is_attained=not loose,
         basis=basis,
+        evidence=evidence,
     )
 
 

@@ -40,6 +40,14 @@ def test_the_published_arithmetic_of_pacing():
     assert float(found.requests_per_second) == pytest.approx(4.84486998821667, rel=1e-12)
     assert "KV memory: a request holds 120,300 slots" in found.basis
     assert not found.is_attained
+    assert found.evidence is ql.Evidence.NUMERICAL
+    overloaded = ql.check_stability(
+        engine, requests(100, 400).scale_to(5), policy=ql.POLICIES["faster_transformer"]
+    )
+    assert (overloaded.status, overloaded.evidence) == (
+        ql.Status.UNSTABLE,
+        ql.Evidence.NUMERICAL,
+    )
     assert float(512 / AFFINE(512) / 500) > 4.845
 
 
