@@ -5,6 +5,7 @@ module asks them in order of the grade of their evidence and compares the arriva
 the critical rate that comes back.
 """
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -23,6 +24,7 @@ from queueing_llm.stability import (
     prefill_burst_rate,
     replacement_rate,
     request_level_rate,
+    restart_hazard,
     work_conserving_rate,
 )
 
@@ -87,7 +89,7 @@ def critical_rate(
         closed = route(engine, workload, policy)
         if closed is not None:
             return closed
-    return bracket_critical_rate(
+    measured = bracket_critical_rate(
         engine,
         workload,
         policy=policy,
@@ -95,6 +97,8 @@ def critical_rate(
         confidence=confidence,
         seed=seed,
     )
+    hazard = restart_hazard(engine, workload, policy)
+    return replace(measured, basis=f"{measured.basis}; {hazard}") if hazard else measured
 
 
 def check_stability(

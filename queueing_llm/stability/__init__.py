@@ -7,7 +7,11 @@ from queueing_llm.stability._prefill_bursts import prefill_burst_growth, prefill
 from queueing_llm.stability._prices import check_prices
 from queueing_llm.stability._region import Facet, Region, stability_region
 from queueing_llm.stability._replacement import replacement_rate
-from queueing_llm.stability._request_level import frozen_rate, request_level_rate
+from queueing_llm.stability._request_level import (
+    frozen_rate,
+    request_level_rate,
+    restart_hazard,
+)
 from queueing_llm.stability._work_conserving import (
     theorem_2_hypotheses,
     work_conserving_rate,
@@ -28,6 +32,7 @@ __all__ = [
     "prefill_burst_rate",
     "replacement_rate",
     "request_level_rate",
+    "restart_hazard",
     "stability_region",
     "theorem_2_hypotheses",
     "work_conserving_rate",

@@ -38,6 +38,23 @@ def frozen_rate(engine: Engine, workload: Workload, policy: Policy) -> CriticalR
     return CriticalRate.exactly(Fraction(0), Evidence.NUMERICAL, basis=basis)
 
 
+def restart_hazard(engine: Engine, workload: Workload, policy: Policy) -> str | None:
+    """Return how preemption can block an engine for ever, if it can.
+
+    A preempted request restarts as one prompt of all that it had, which a rule that serves
+    whole prompts never takes if it exceeds the token budget.
+    """
+    if not isinstance(policy, BatchRule) or policy.chunked or engine.kv_capacity is None:
+        return None
+    longest = workload.longest_request
+    if longest is not None and longest <= engine.token_budget:
+        return None
+    return (
+        "a preempted request restarts as one prompt, and whole prompts above the token budget "
+        f"of {engine.token_budget} tokens block all behind them: raise token_budget"
+    )
+
+
 def request_level_rate(
     engine: Engine, workload: Workload, policy: Policy
 ) -> CriticalRate | None:

@@ -252,3 +252,18 @@ def test_the_critical_rate_of_a_limited_engine_is_simulated():
     assert first == again
     assert first.evidence is Evidence.SIMULATED
     assert 0 < first.low < first.high < CAPACITY
+
+
+def test_whole_prompts_that_preemption_makes_too_long_are_explained():
+    """A preempted request of 60 + 39 tokens restarts as a prompt that 64 never hold."""
+    small = ql.Engine(
+        step_time=ql.AffineStepTime(0.01, 0.0001), token_budget=64, kv_capacity=150
+    )
+    requests = ql.Workload.poisson(1, prompt_tokens=60, output_tokens=40)
+    found = ql.critical_rate(small, requests, policy=ql.VANILLA_VLLM)
+    assert found.value is None
+    assert "raise token_budget" in found.basis
+    roomy = ql.Engine(
+        step_time=ql.AffineStepTime(0.01, 0.0001), token_budget=128, kv_capacity=150
+    )
+    assert ql.critical_rate(roomy, requests, policy=ql.VANILLA_VLLM).value > 0
