@@ -81,7 +81,7 @@ def _table(verdicts: Sequence[Verdict], notes: list[str], *, gap: int) -> Table:
     table.add_column("evidence")
     for verdict in verdicts:
         table.add_row(
-            verdict.policy,
+            verdict.policy.replace(":", ":\n"),
             Text(verdict.status.name, style=COLOURS[verdict.status]),
             rate_with_interval(verdict.critical_rate),
             rate_text(verdict.capacity.requests_per_second),

@@ -17,7 +17,7 @@ from queueing_llm.simulate._outcome import SAMPLE_COLUMNS
 from queueing_llm.simulate._simulate import in_parallel, outcome_of
 
 BURST = 2.0
-FILLING = 0.25
+FILLING = 0.08
 NARROWEST_SPREAD = 0.03
 BLOCKS = 10
 CHUNK = 8192
