@@ -15,7 +15,7 @@ from queueing_llm.certificates import certify_overload
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.evidence import Capacity, CriticalRate, Evidence, Status, Verdict
 from queueing_llm.model import Engine, Workload
-from queueing_llm.policies import BatchRule, Policy
+from queueing_llm.policies import BatchRule, Policy, check_policy
 from queueing_llm.simulate import bracket_critical_rate
 from queueing_llm.stability import (
     capacity,
@@ -75,6 +75,7 @@ def critical_rate(
     >>> round(rate.value, 4), rate.evidence.value
     (13.871, 'theorem')
     """
+    check_policy(policy)
     check(servers, "servers", Servers)
     check(confidence, "confidence", Confidence)
     _check_answerable(engine, workload)

@@ -1,6 +1,12 @@
 """Scheduling policies: pure functions from an engine state to one batch."""
 
-from queueing_llm.policies._contract import Batch, EngineState, Policy, check_batch
+from queueing_llm.policies._contract import (
+    Batch,
+    EngineState,
+    Policy,
+    check_batch,
+    check_policy,
+)
 from queueing_llm.policies._named import (
     FASTER_TRANSFORMER,
     ORCA,
@@ -26,5 +32,6 @@ __all__ = [
     "EngineState",
     "Policy",
     "check_batch",
+    "check_policy",
     "policy_named",
 ]

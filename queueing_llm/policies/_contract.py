@@ -104,6 +104,16 @@ Policy: TypeAlias = Callable[[EngineState], Batch]
 """A scheduling policy: a :class:`BatchRule`, or any function of the state."""
 
 
+def check_policy(policy: object) -> None:
+    """Raise :class:`InvalidArgument` unless ``policy`` can be asked for batches."""
+    if not callable(policy):
+        msg = (
+            "policy must be a BatchRule such as SARATHI, or a function of an EngineState, got "
+            f"policy={policy!r}; policy_named finds a rule by its name."
+        )
+        raise InvalidArgument(msg)
+
+
 def check_batch(state: EngineState, batch: Batch) -> None:
     """Raise :class:`InvalidArgument` unless ``batch`` is legal in ``state``.
 

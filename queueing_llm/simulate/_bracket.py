@@ -27,7 +27,7 @@ import numpy as np
 from queueing_llm._validate import Confidence, Domain, Rate, check
 from queueing_llm.evidence import CriticalRate, Evidence
 from queueing_llm.model import Engine, Workload
-from queueing_llm.policies import BatchRule, Policy
+from queueing_llm.policies import BatchRule, Policy, check_policy
 from queueing_llm.simulate._drift import BURST, DriftExperiment
 from queueing_llm.simulate._estimate import Estimate
 
@@ -80,6 +80,7 @@ def bracket_critical_rate(
     stability, and that the drift is nearly linear close to the boundary. Neither is proved
     here.
     """
+    check_policy(policy)
     check(at_most, "at_most", Rate)
     check(replications, "replications", Replications)
     check(confidence, "confidence", Confidence)

@@ -11,7 +11,7 @@ import numpy as np
 from queueing_llm._validate import Domain, Seconds, SecondsOrZero, check
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, Requests, Workload
-from queueing_llm.policies import BatchRule, Policy
+from queueing_llm.policies import BatchRule, Policy, check_policy
 from queueing_llm.simulate._arrivals import one_by_one
 from queueing_llm.simulate._clock import NANOSECOND, Clock
 from queueing_llm.simulate._outcome import Outcome
@@ -101,6 +101,7 @@ def simulate(
     >>> abs(run.throughput.value - 10.4) < 0.3
     True
     """
+    check_policy(policy)
     check(horizon, "horizon", Seconds)
     check(warmup, "warmup", SecondsOrZero)
     check(replications, "replications", Count)
@@ -200,6 +201,7 @@ def watch(
     >>> [s.batch.tokens.tolist() for s in ql.watch(engine, load, policy=ql.SARATHI, horizon=99)]
     [[3, 1], [1, 1], [1, 1]]
     """
+    check_policy(policy)
     check(horizon, "horizon", Seconds)
     clock = Clock.of(engine, tick=tick)
     (chunks,) = _streams(workload, seed, 1, SMALL_CHUNK)

@@ -267,3 +267,14 @@ def test_whole_prompts_that_preemption_makes_too_long_are_explained():
         step_time=ql.AffineStepTime(0.01, 0.0001), token_budget=128, kv_capacity=150
     )
     assert ql.critical_rate(roomy, requests, policy=ql.VANILLA_VLLM).value > 0
+
+
+def test_a_policy_given_by_its_name_is_refused_with_the_way_to_find_it():
+    for ask in (
+        lambda **system: ql.check_stability(engine(), load(), **system),
+        lambda **system: ql.simulate(engine(), load(), horizon=1, **system),
+        lambda **system: ql.bracket_critical_rate(engine(), load(), at_most=1, **system),
+        lambda **system: next(ql.watch(engine(), load(), horizon=1, **system)),
+    ):
+        with pytest.raises(ql.InvalidArgument, match="got policy='sarathi'; policy_named"):
+            ask(policy="sarathi")
