@@ -1,6 +1,5 @@
 """Laws by name: constructor parameters are the keys, mistakes name the nearest one."""
 
-import contextlib
 import inspect
 
 import pytest
@@ -8,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.model import GeometricLength, UniformLength
+from queueing_llm.model import (
+    AbstractArrivals,
+    AbstractLength,
+    GeometricLength,
+    UniformLength,
+)
 from queueing_llm.scenarios._laws import (
     LENGTHS,
     PROCESSES,
@@ -16,6 +20,7 @@ from queueing_llm.scenarios._laws import (
     constructed,
     named_law,
 )
+from queueing_llm.steptime import AbstractStepTime
 
 LAWS = [*STEP_TIMES.values(), *LENGTHS.values(), *PROCESSES.values()]
 SCALARS = (
@@ -32,8 +37,15 @@ VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(), SC
 @given(st.sampled_from(LAWS).flatmap(lambda law: st.tuples(st.just(law), _tables(law))))
 def test_any_toml_value_gives_a_law_or_one_refusal(case):
     law, table = case
-    with contextlib.suppress(InvalidArgument):
-        constructed(law, table, where="here")
+    try:
+        answer = constructed(law, table, where="here")
+    except InvalidArgument as refusal:
+        answer = str(refusal)
+    if isinstance(answer, str):
+        assert answer.startswith("here")
+        assert "\n" not in answer
+    else:
+        assert isinstance(answer, AbstractStepTime | AbstractLength | AbstractArrivals)
 
 
 def _tables(law):
