@@ -42,7 +42,7 @@ def percent(value: Real | None) -> str:
         return UNKNOWN
     share = float(value)
     if abs(share) < 10:
-        return f"{share:.1%}"
+        return f"{share:z.1%}"
     return f"{share:.0%}" if abs(share) < 1e4 else f"{100 * share:.3g}%"
 
 
