@@ -55,9 +55,11 @@ from queueing_llm.simulate import Estimate, Run, bracket_critical_rate, simulate
 from queueing_llm.stability import (
     BestRate,
     Facet,
+    FosterDrift,
     Region,
     best_rate,
     capacity,
+    foster_drift,
     stability_region,
 )
 from queueing_llm.steptime import (
@@ -96,6 +98,7 @@ __all__ = [
     "Estimate",
     "Evidence",
     "Facet",
+    "FosterDrift",
     "GammaArrivals",
     "GeometricLength",
     "HingeStepTime",
@@ -130,6 +133,7 @@ __all__ = [
     "certify_overload",
     "check_stability",
     "critical_rate",
+    "foster_drift",
     "policy_named",
     "preset",
     "preset_names",

@@ -1,6 +1,7 @@
 """Closed answers: capacity, critical rates by theorem or closed form, overload growth."""
 
 from queueing_llm.stability._capacity import BestRate, best_rate, capacity
+from queueing_llm.stability._foster import FosterDrift, foster_drift
 from queueing_llm.stability._growth import overload_growth
 from queueing_llm.stability._memory import kv_lifetime, memory_seconds
 from queueing_llm.stability._prefill_bursts import prefill_burst_growth, prefill_burst_rate
@@ -20,10 +21,12 @@ from queueing_llm.stability._work_conserving import (
 __all__ = [
     "BestRate",
     "Facet",
+    "FosterDrift",
     "Region",
     "best_rate",
     "capacity",
     "check_prices",
+    "foster_drift",
     "frozen_rate",
     "kv_lifetime",
     "memory_seconds",
