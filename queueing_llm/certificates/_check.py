@@ -27,7 +27,7 @@ from typing import Any, NoReturn, final
 FORMAT = "queueing_llm certificate"
 VERSION = 1
 MOST_DIGITS = 2_000
-LARGEST_BUDGET = 1_000_000
+LARGEST_BUDGET = 65_536
 
 
 class Rejected(Exception):

@@ -4,10 +4,17 @@ from fractions import Fraction
 from typing import Any
 
 from queueing_llm._validate import Real
-from queueing_llm.certificates._check import FORMAT, VERSION, Checked, Rejected, check
+from queueing_llm.certificates._check import (
+    FORMAT,
+    LARGEST_BUDGET,
+    VERSION,
+    Checked,
+    Rejected,
+    check,
+)
 from queueing_llm.certificates._store import Certificate
 from queueing_llm.model import Engine, Workload
-from queueing_llm.stability import stability_region
+from queueing_llm.stability import capacity, stability_region
 from queueing_llm.steptime import (
     AbstractStepTime,
     AffineStepTime,
@@ -32,8 +39,8 @@ def certify_overload(engine: Engine, workload: Workload) -> Certificate | None:
     Returns
     -------
     Certificate or None
-        Checked already; None if the workload is not above this bound, or the data are not
-        exact (integers and Fractions; floats only propose).
+        Checked already; None if the workload is not above this bound, the data are not exact
+        (integers and Fractions; floats only propose), or the batches are too many to check.
 
     Examples
     --------
@@ -44,6 +51,9 @@ def certify_overload(engine: Engine, workload: Workload) -> Certificate | None:
     >>> ql.certify_overload(engine, load).check().comparisons
     17
     """
+    ceiling = capacity(engine, workload).requests_per_second
+    if workload.arrival_rate <= ceiling or engine.batch_tokens_limit() > LARGEST_BUDGET:
+        return None
     system = _system(engine, workload)
     if system is None:
         return None

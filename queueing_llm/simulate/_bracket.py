@@ -30,6 +30,7 @@ from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy, check_policy
 from queueing_llm.simulate._drift import BURST, DriftExperiment
 from queueing_llm.simulate._estimate import Estimate
+from queueing_llm.simulate._simulate import generator
 
 GRADUAL = 1.25
 SPREAD = np.array([-1.0, -2 / 3, -1 / 3, 1 / 3, 2 / 3, 1.0])
@@ -92,7 +93,7 @@ def bracket_critical_rate(
         at_most=float(at_most),
         replications=replications or (8 if fast else 4),
         requests=_whole_cycles(workload, requests or _enough(engine, fast=fast)),
-        rng=seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed),
+        rng=generator(seed),
     )
     return _search(experiment, confidence)
 

@@ -10,6 +10,7 @@ from typing import Any, final
 
 import numpy as np
 
+from queueing_llm._validate import Seconds, check
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine
 from queueing_llm.steptime import KernelForm
@@ -50,8 +51,10 @@ class Clock:
         Raises
         ------
         InvalidArgument
-            If rounding to ticks would change a step time by more than one part in 10^6.
+            If the tick is not positive, or rounding to it would change a step time by more
+            than one part in 10^6.
         """
+        check(tick, "tick", Seconds)
         form = engine.step_time.kernel_form(engine.batch_tokens_limit())
         shortest = _shortest_step(form)
         if tick > 2 * WORST_ROUNDING * shortest:
@@ -67,9 +70,8 @@ class Clock:
         """Return seconds as the nearest whole number of ticks, elementwise."""
         ticks = np.rint(np.asarray(seconds, dtype=np.float64) / self.tick)
         if ticks.size and not ticks.max() < MOST_TICKS:
-            msg = (
-                f"times must stay below {MOST_TICKS * self.tick:g} s, got {np.max(seconds)!r}."
-            )
+            longest = float(np.max(seconds))
+            msg = f"times must stay below {MOST_TICKS * self.tick:g} s, got {longest!r}."
             raise InvalidArgument(msg)
         return ticks.astype(np.int64)
 

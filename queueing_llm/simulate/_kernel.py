@@ -22,6 +22,9 @@ flight, the next arrival if idle, or the horizon), then forms the next batch. Wh
 arrivals loaded so far do not reach beyond ``target`` the kernel returns ``NEEDS_ARRIVALS``
 with its state stored, and goes on exactly there when called again.
 
+**One file.** The compiled code is cached on disk by the time stamp of this file alone, so
+everything that it calls is in it: a change elsewhere would leave a stale cache behind.
+
 All times are integer ticks. In the shape descriptions, ``W`` is the number of requests
 loaded, ``G`` the (power of two) size of the ring, ``S`` the number of samples.
 """

@@ -217,11 +217,19 @@ def watch(
 def _streams(
     workload: Workload, seed: int | np.random.Generator, replications: int, size: int
 ) -> list[Iterator[Requests]]:
-    rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+    rng = generator(seed)
     return [
         workload.chunks(child, size, phase=i / replications if workload.is_endless else 0.0)
         for i, child in enumerate(rng.spawn(replications))
     ]
+
+
+def generator(seed: int | np.random.Generator) -> np.random.Generator:
+    """Return the generator that a seed stands for."""
+    if isinstance(seed, np.random.Generator):
+        return seed
+    check(seed, "seed", CountOrZero)
+    return np.random.default_rng(seed)
 
 
 def in_parallel(one: Callable[[int], Result], count: int) -> tuple[Result, ...]:

@@ -18,6 +18,8 @@ from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy
 from queueing_llm.stability._parting import parting_seconds
 
+MOST_TERMS = 1_000_000
+
 
 def frozen_rate(engine: Engine, workload: Workload, policy: Policy) -> CriticalRate | None:
     """Return 0 if a prompt that the rule can never serve arrives sooner or later.
@@ -105,6 +107,8 @@ def request_level_rate(
     rate = _chunked_cycle if policy.chunked else _whole_cycle
     if moments.output_squared == moments.output**2:
         steps = engine.decode_steps(int(moments.output))
+        if engine.step_time.kv_slope is None and steps > MOST_TERMS:
+            return None
         value = rate(engine, prompt, lambda n: _decode_seconds(engine, n, prompt, steps))
         basis = "closed form of the saturated cycle: requests completed over its length"
         return CriticalRate.exactly(value, Evidence.NUMERICAL, basis=basis)
@@ -155,5 +159,9 @@ def _chunked_cycle(engine: Engine, prompt: int, decode_seconds: Callable[[int], 
 
 def _decode_seconds(engine: Engine, together: int, prompt: int, decode_steps: int) -> Real:
     """Return the time in which ``together`` equal requests decode side by side."""
+    slope = engine.step_time.kv_slope
+    if slope is not None:
+        reads = together * (prompt * decode_steps + decode_steps * (decode_steps - 1) // 2)
+        return decode_steps * engine.step_time(0, together) + slope * reads
     contexts = (together * (prompt + step) for step in range(decode_steps))
     return sum(engine.step_time(0, together, context) for context in contexts)

@@ -223,3 +223,11 @@ def test_the_checker_imports_the_standard_library_alone():
         )
     }
     assert modules == {"collections.abc", "dataclasses", "fractions", "typing"}
+
+
+def test_budgets_too_large_to_check_are_answered_without_a_proof():
+    """Regression: the checker's refusal of a huge budget must not end the verdict."""
+    engine = ql.Engine(step_time=STEP, token_budget=checker.LARGEST_BUDGET + 128)
+    verdict = ql.check_stability(engine, published(50), policy=ql.SARATHI)
+    assert verdict.status is ql.Status.UNSTABLE
+    assert (verdict.evidence, verdict.certificate) == (ql.Evidence.THEOREM, None)

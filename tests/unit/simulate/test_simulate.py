@@ -368,6 +368,10 @@ def test_a_request_without_output_has_no_first_token(transparent):
     ("choice", "complaint"),
     [
         ({"horizon": 0}, "horizon must be"),
+        ({"tick": 0}, "tick must be"),
+        ({"tick": float("nan")}, "tick must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"seed": "a"}, "seed must be"),
         ({"warmup": -1}, "warmup must be"),
         ({"warmup": 20.0}, "warmup must be shorter than horizon=20"),
         ({"replications": 0}, "replications must be"),

@@ -17,7 +17,7 @@ from queueing_llm.model import (
     Workload,
 )
 from queueing_llm.policies import FASTER_TRANSFORMER, ORCA, SARATHI, VANILLA_VLLM
-from queueing_llm.stability import frozen_rate, request_level_rate
+from queueing_llm.stability import _request_level, frozen_rate, request_level_rate
 from queueing_llm.stability._parting import parting_seconds
 from queueing_llm.steptime import AffineStepTime, StaircaseStepTime
 
@@ -212,3 +212,13 @@ def test_a_prompt_that_never_fits_freezes_a_rule_of_whole_prompts(rule, prompt, 
 )
 def test_a_prompt_that_fits_or_may_be_split_does_not(rule, prompt):
     assert frozen_rate(engine(token_budget=128), load(prompt, 990), rule) is None
+
+
+@pytest.mark.parametrize("per_kv_token", [0, Fraction(1, 7)])
+def test_decodes_of_equal_requests_are_summed_in_closed_form(per_kv_token):
+    law = AffineStepTime(Fraction(1, 3), Fraction(1, 5), per_kv_token)
+    one = Engine(step_time=law, token_budget=12)
+    by_steps = sum(law(0, 3, 3 * (4 + step)) for step in range(6))
+    assert _request_level._decode_seconds(one, 3, 4, 6) == by_steps
+    load = Workload.poisson(1, prompt_tokens=4, output_tokens=10**23)
+    assert 0 < request_level_rate(one, load, FASTER_TRANSFORMER).value < 1e-20
