@@ -1,5 +1,6 @@
 """Stability of LLM serving: engines, workloads, policies, and verdicts with evidence."""
 
+from queueing_llm import symbolic
 from queueing_llm.certificates import Certificate, certify_overload
 from queueing_llm.decide import check_stability, critical_rate
 from queueing_llm.errors import (
@@ -140,5 +141,6 @@ __all__ = [
     "read_trace",
     "simulate",
     "stability_region",
+    "symbolic",
     "watch",
 ]

@@ -43,9 +43,15 @@ def boundary(batches: Sequence[TimedBatch]) -> tuple[list[TimedBatch], list[Pair
         corners.insert(0, corners[0])
     if corners[-1].prefill_tokens > 0:
         corners.append(corners[-1])
-    rates = [(ratio(x, seconds), ratio(y, seconds)) for x, y, seconds in corners]
+    rates = [batch_rates(batch) for batch in corners]
     (prefill, idle), (none, decode) = rates[0], rates[-1]
     return corners, [(prefill, 0 * idle), *rates[1:-1], (0 * none, decode)]
+
+
+def batch_rates(batch: TimedBatch) -> Pair:
+    """Return the token rates of one batch run again and again, (x, y) / t [tokens/s]."""
+    x, y, seconds = batch
+    return ratio(x, seconds), ratio(y, seconds)
 
 
 def edge_prices(start: Pair, end: Pair) -> Pair:

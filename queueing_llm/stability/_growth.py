@@ -36,8 +36,35 @@ def overload_growth(
         return None
     limits_residents = engine.max_batch_size is not None and policy.limit_counts == "residents"
     if policy.mixed or policy.first == "decode" or limits_residents or critical.high == 0:
-        moments = workload.moments
-        work = engine.work_tokens(moments.prompt, moments.output)
-        return work * (rate - critical.value)
+        return excess_work(engine, workload, critical.value)
     # It is 0 only if the critical rate that was given is not the one it is derived from.
     return prefill_burst_growth(engine, workload, policy) or None
+
+
+def excess_work(engine: Engine, workload: Workload, critical: Real) -> Real:
+    r"""Return the work that arrives beyond a critical rate.
+
+    .. math:: \bar w (\lambda - \lambda_c)
+
+    Parameters
+    ----------
+    engine, workload
+        The system, of numbers or symbols.
+    critical : number
+        :math:`\lambda_c` [requests/s].
+
+    Returns
+    -------
+    number
+        Tokens per second.
+
+    Examples
+    --------
+    >>> import queueing_llm as ql
+    >>> engine = ql.Engine(step_time=ql.AffineStepTime(1, 1), token_budget=4)
+    >>> excess_work(engine, ql.Workload.poisson(3, prompt_tokens=3, output_tokens=1), 1)
+    Fraction(8, 1)
+    """
+    moments = workload.moments
+    work = engine.work_tokens(moments.prompt, moments.output)
+    return work * (workload.arrival_rate - critical)

@@ -94,7 +94,7 @@ def work_conserving_rate(
     slope = engine.step_time.kv_slope
     if slope is None or not all(h.holds for h in hypotheses[:3]):
         return None
-    value = 1 / _seconds_per_request(engine, workload)
+    value = 1 / seconds_at_full_batches(engine, workload)
     if all(h.holds for h in hypotheses):
         basis = f"{THEOREM_2}: work-conserving policies reach capacity"
         return CriticalRate.exactly(value, Evidence.THEOREM, basis=basis, hypotheses=hypotheses)
@@ -121,8 +121,32 @@ def _batch_size_binds(engine: Engine, policy: Policy) -> bool:
     return not (counts_at_most_budget and limit >= engine.token_budget)
 
 
-def _seconds_per_request(engine: Engine, workload: Workload) -> Real:
-    """Return the time that a request costs at full batches, E[v] [s]."""
+def seconds_at_full_batches(engine: Engine, workload: Workload) -> Real:
+    r"""Return the time that a request costs at full batches, :math:`E[v]` [s/request].
+
+    .. math:: E[v] = \bar w\, t(b) / b + \gamma G
+
+    for a law of the token count plus :math:`\gamma` per KV token read, of which a request
+    reads :math:`G`.
+
+    Parameters
+    ----------
+    engine, workload
+        The system, of numbers or symbols.
+
+    Returns
+    -------
+    number
+        Seconds per request.
+
+    Examples
+    --------
+    >>> import queueing_llm as ql
+    >>> engine = ql.Engine(step_time=ql.AffineStepTime(1, 1), token_budget=4)
+    >>> load = ql.Workload.poisson(1, prompt_tokens=3, output_tokens=1)
+    >>> seconds_at_full_batches(engine, load)
+    Fraction(5, 1)
+    """
     moments, budget = workload.moments, engine.token_budget
     work = engine.work_tokens(moments.prompt, moments.output)
     reads = engine.step_time.kv_slope * moments.kv_reads(engine.decode_steps(0))
