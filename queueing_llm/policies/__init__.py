@@ -7,6 +7,7 @@ from queueing_llm.policies._contract import (
     check_batch,
     check_policy,
 )
+from queueing_llm.policies._exclusive import ExclusiveBatching, HybridBatching
 from queueing_llm.policies._named import (
     FASTER_TRANSFORMER,
     ORCA,
@@ -18,6 +19,7 @@ from queueing_llm.policies._named import (
     policy_named,
 )
 from queueing_llm.policies._rule import BatchRule
+from queueing_llm.policies._wait import NestedWait, Wait
 
 __all__ = [
     "FASTER_TRANSFORMER",
@@ -30,7 +32,11 @@ __all__ = [
     "Batch",
     "BatchRule",
     "EngineState",
+    "ExclusiveBatching",
+    "HybridBatching",
+    "NestedWait",
     "Policy",
+    "Wait",
     "check_batch",
     "check_policy",
     "policy_named",
