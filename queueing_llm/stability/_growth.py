@@ -4,7 +4,7 @@ from queueing_llm._validate import Real
 from queueing_llm.evidence import CriticalRate, Evidence
 from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy
-from queueing_llm.stability._prefill_bursts import prefill_burst_growth
+from queueing_llm.stability.cycles._prefill_bursts import prefill_burst_growth
 
 
 def overload_growth(

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, Workload
 from queueing_llm.stability import excess_work, seconds_at_full_batches
 from queueing_llm.symbolic._formula import Formula
-from queueing_llm.symbolic._symbols import symbol
+from queueing_llm.symbolic._symbols import occurring, symbol
 from queueing_llm.symbolic._system import system, words_of_law
 
 MOMENTS = ("mean_prompt", "mean_output", "mean_product", "mean_output_squared")
@@ -48,8 +49,15 @@ def capacity(law: str = "staircase", *, first_token_from_prefill: bool = False) 
     """
     engine, workload, in_tokens = _filled(law, emits=first_token_from_prefill)
     expression = in_tokens(1 / seconds_at_full_batches(engine, workload))
+    slope, per_token = engine.step_time.kv_slope, in_tokens(_seconds_per_token(engine))
     return _formula(
-        law, expression, name="capacity", letter=r"\lambda^{\star}", unit="requests/s"
+        law,
+        expression,
+        name="capacity",
+        letter=r"\lambda^{\star}",
+        unit="requests/s",
+        # Otherwise a policy could recompute tokens in less time than it takes to read them.
+        beyond=(slope <= per_token,) if slope and first_token_from_prefill else (),
     )
 
 
@@ -75,7 +83,7 @@ def overload_growth(
     Raises
     ------
     InvalidArgument
-        If no law has that name.
+        If no law has that name, or it reads the KV cache.
 
     Examples
     --------
@@ -85,6 +93,9 @@ def overload_growth(
     """
     import sympy
 
+    if law == "affine with KV reads":
+        msg = f"law must be one of the token count, got law={law!r}: growth follows the queue."
+        raise InvalidArgument(msg)
     engine, workload, in_tokens = _filled(law, emits=first_token_from_prefill)
     critical = 1 / seconds_at_full_batches(engine, workload)
     rate, grown = workload.arrival_rate, in_tokens(excess_work(engine, workload, critical))
@@ -98,6 +109,10 @@ def overload_growth(
         unit="tokens/s",
         beyond=(overloaded,),
     )
+
+
+def _seconds_per_token(engine: Engine) -> Any:
+    return engine.step_time(engine.token_budget) / engine.token_budget
 
 
 def _filled(law: str, *, emits: bool) -> tuple[Engine, Workload, Any]:
@@ -125,13 +140,12 @@ def _formula(
 ) -> Formula:
     words = ("arrival_rate", "token_budget", *words_of_law(law), *MOMENTS)
     conditions = (*full_batch_is_best(law), *beyond)
-    occurring = expression.atoms().union(*(c.free_symbols for c in conditions))
     return Formula(
         name=name,
         letter=letter,
         unit=unit,
         expression=expression,
-        symbols={word: symbol(word) for word in words if symbol(word) in occurring},
+        symbols=occurring(words, expression, *conditions),
         conditions=conditions,
         assumptions=SERVED,
         source="Theorem 2 of arXiv:2504.07347v3"

@@ -44,9 +44,9 @@ def symbol(word: str) -> Any:
     return sympy.Symbol(letter, **assumptions)
 
 
-def words_of(expression: Any, words: tuple[str, ...]) -> dict[str, Any]:
-    """Return the symbols that occur in an expression, under the words that name them."""
-    free = expression.free_symbols
+def occurring(words: tuple[str, ...], *expressions: Any) -> dict[str, Any]:
+    """Return the symbols that occur in expressions, under those words that name them."""
+    free = set().union(*(expression.free_symbols for expression in expressions))
     return {word: symbol(word) for word in words if symbol(word) in free}
 
 

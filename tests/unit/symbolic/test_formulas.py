@@ -11,8 +11,14 @@ from queueing_llm import symbolic
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import DeterministicLength, Engine, GeometricLength, Workload
 from queueing_llm.policies import ORCA
-from queueing_llm.stability import capacity, overload_growth, stability_region
-from queueing_llm.stability import work_conserving_rate as own_rate
+from queueing_llm.stability import (
+    capacity,
+    memory_threshold,
+    overload_growth,
+    stability_region,
+    wait_equilibrium,
+    work_conserving_rate,
+)
 from queueing_llm.steptime import AffineStepTime, HingeStepTime, StaircaseStepTime
 
 SECONDS = st.fractions(Fraction(1, 50), 3, max_denominator=50)
@@ -63,8 +69,12 @@ def test_capacity_is_that_of_numbers(law, prompt, output, emits):
     engine = Engine(step_time=step, token_budget=budget, first_token_from_prefill=emits)
     workload = Workload.poisson(1, prompt_tokens=prompt, output_tokens=output)
     formula = symbolic.capacity(kind, first_token_from_prefill=emits)
-    found = formula.value(token_budget=budget, **words, **moments_of(workload, formula))
-    assert found == capacity(engine, workload).requests_per_second
+    words |= {"token_budget": budget, **moments_of(workload, formula)}
+    if emits and step.kv_slope > step(budget) / budget:
+        with pytest.raises(InvalidArgument, match="holds only if"):
+            formula.value(**words)
+    else:
+        assert formula.value(**words) == capacity(engine, workload).requests_per_second
 
 
 @given(laws(), LENGTHS, LENGTHS, st.booleans(), SECONDS)
@@ -73,7 +83,7 @@ def test_growth_is_that_of_numbers(law, prompt, output, emits, beyond):
     assume(kind != "affine with KV reads")
     engine = Engine(step_time=step, token_budget=budget, first_token_from_prefill=emits)
     workload = Workload.poisson(1, prompt_tokens=prompt, output_tokens=output)
-    critical = own_rate(engine, workload, ORCA)
+    critical = work_conserving_rate(engine, workload, ORCA)
     workload = workload.scale_to(critical.value * (1 + beyond))
     formula = symbolic.overload_growth(kind, first_token_from_prefill=emits)
     found = formula.value(
@@ -115,6 +125,49 @@ def test_the_region_is_that_of_numbers(overhead, per_block, block, blocks, place
     prices = [formula.value(**words) for formula in symbolic.region_facets()]
     assert vertices == list(region.vertices[1:])
     assert prices == [facet.prices for facet in region.facets]
+
+
+@given(
+    arrival_rate=SECONDS,
+    base=SECONDS,
+    slope=SECONDS,
+    reads=SECONDS,
+    emits=st.booleans(),
+    prompt=LENGTHS,
+    output=LENGTHS,
+)
+def test_the_memory_of_an_equilibrium_is_that_of_numbers(
+    arrival_rate, base, slope, reads, emits, prompt, output
+):
+    law = AffineStepTime(base, slope / 10**4, reads / 10**6)
+    engine = Engine(step_time=law, token_budget=8, first_token_from_prefill=emits)
+    workload = Workload.poisson(arrival_rate, prompt_tokens=prompt, output_tokens=output)
+    found = wait_equilibrium(engine, workload)
+    formulas = symbolic.wait_equilibrium(first_token_from_prefill=emits)
+    words = {
+        "base": base,
+        "arrival_rate": arrival_rate,
+        "per_token": law.per_token,
+        "per_kv_token": law.per_kv_token,
+    }
+    values = [f.value(**words, **moments_of(workload, f)) for f in formulas]
+    assert values == [found.memory_tokens, found.iteration_seconds]
+
+
+@given(prompt=TOKENS, output=TOKENS, seconds=SECONDS, emits=st.booleans())
+def test_the_memory_threshold_is_that_of_numbers(prompt, output, seconds, emits):
+    slots = 100
+    engine = Engine(
+        step_time=AffineStepTime(seconds, 0),
+        token_budget=slots,
+        kv_capacity=slots,
+        first_token_from_prefill=emits,
+    )
+    workload = Workload.poisson(1, prompt_tokens=prompt, output_tokens=output)
+    found = memory_threshold(engine, workload, batch_seconds=seconds)
+    formula = symbolic.kv_threshold(first_token_from_prefill=emits)
+    words = {"kv_capacity": slots, "batch_seconds": seconds}
+    assert formula.value(**words, **moments_of(workload, formula)) == found.unstable_above
 
 
 def test_published_figures():
@@ -162,6 +215,11 @@ def test_wrong_numbers_are_named(numbers, reason):
 def test_an_unknown_law_is_named():
     with pytest.raises(InvalidArgument, match="did you mean 'staircase'"):
         symbolic.capacity("stairs")
+
+
+def test_growth_with_kv_reads_is_refused():
+    with pytest.raises(InvalidArgument, match="growth follows the queue"):
+        symbolic.overload_growth("affine with KV reads")
 
 
 def test_symbols_cannot_be_drawn():

@@ -1,0 +1,1 @@
+"""Own critical rates of policies: the cycles of a saturated engine."""

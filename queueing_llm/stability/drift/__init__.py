@@ -1,0 +1,1 @@
+"""Why work-conserving policies are stable: the drift of full batches."""
