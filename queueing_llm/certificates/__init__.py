@@ -1,15 +1,18 @@
 """Exact certificates, and a tiny checker that trusts nothing but integers."""
 
 from queueing_llm.certificates._check import Checked, Rejected, check
-from queueing_llm.certificates._overload import certify_overload, check_overload
+from queueing_llm.certificates._drift import certify_stability
+from queueing_llm.certificates._overload import certify_overload
 from queueing_llm.certificates._store import Certificate, read_certificate
+from queueing_llm.certificates._verify import check_certificate
 
 __all__ = [
     "Certificate",
     "Checked",
     "Rejected",
     "certify_overload",
+    "certify_stability",
     "check",
-    "check_overload",
+    "check_certificate",
     "read_certificate",
 ]

@@ -1,33 +1,48 @@
 """The trusted checker: exact arithmetic, the standard library, and nothing else.
 
 A certificate is a JSON document of integers; a rational number is a pair
-``[numerator, denominator]``. The checker computes every step time itself from the
-parameters in the document and never sees how the certificate was found.
+``[numerator, denominator]``. The checker computes every step time itself from the parameters
+in the document and never sees how the certificate was found. ``SCHEMA.md`` lists the fields.
 
-Kind ``overload``: *no policy whatsoever keeps up*. Let every prompt token be worth
-``prices.prefill`` seconds and every decode token ``prices.decode`` seconds. If no allowed
-batch is worth more than it takes,
+Kind ``overload``: *no policy whatsoever keeps up*. Prices in seconds are put on a prompt token,
+a decode token, a KV slot that a batch occupies, and a KV token that a decode reads. If no
+allowed batch of x prompt and y decode tokens is worth more than it takes,
 
-    prefill * x + decode * y <= t(x + y)    for all allowed (x, y),
+    prefill * x + decode * y + memory * kv_capacity <= t(x + y),    kv_read <= slope of t in K,
 
-then work worth at most one second is served per second. Work worth ``arrival_rate *
-(prefill * prompt_tokens + decode * decode_steps)`` arrives per second. If that exceeds 1 by
-``excess``, the worth of the backlog grows by at least ``excess`` per second in the long run,
-under every policy, for every stationary ergodic stream of requests with those means.
+then work worth at most one second is served per second. A request of p prompt tokens, D decode
+steps and G KV tokens read brings at least
 
-For a fixed number of tokens the worth of a batch is linear in its split, so the two extreme
-splits of every size are compared: finitely many comparisons of integers.
+    prefill * p + decode * D + memory * (p + D + G) + kv_read * G,
+
+since the batch that completes the prompt occupies p slots, and a decode step one more than it
+reads. If ``arrival_rate`` times the mean is at least 1 + ``excess``, the worth of the backlog
+grows by ``excess`` in the long run. The worth is linear in the split of a batch, so the two
+extreme splits of every size decide.
+
+Where a prefill yields a token, a preempted request can replace a decode step by computing all
+its tokens again. That counts as one decode token, so decodes may fill every place of a batch
+that prefills; and as computing what it would have read, so ``kv_read <= prefill``.
+
+Kind ``drift``: *this rule is stable*. Requests of at most ``longest`` tokens arrive in a
+Poisson process. A rule that mixes phases and splits prompts, with no limit but the budget b,
+gives every batch min(b, demand) tokens. Above (b - 1) * longest tokens of backlog at least b
+requests are present, so every batch is full and changes the backlog by arrival_rate * work *
+t(b) - b tokens on average. If that is at most ``-decrease`` < 0, Foster's criterion applies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NoReturn, final
 
 FORMAT = "queueing_llm certificate"
-VERSION = 1
-MOST_DIGITS = 2_000
+VERSION = 2
+LARGEST = 10**2_000
 LARGEST_BUDGET = 65_536
+
+COMMON = ("format", "version", "kind", "engine", "request", "arrival_rate")
 
 
 class Rejected(Exception):
@@ -54,119 +69,183 @@ class Checked:
     comparisons: int
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    seconds: Callable[[int], Fraction]
+    per_kv_token: Fraction
+    budget: int
+    members: int | None
+    slots: int | None
+    prefill_yields: bool
+
+    def most_decodes(self, tokens: int) -> int:
+        """Return the most decodes in a batch of so many tokens."""
+        if self.members is None or tokens <= self.members:
+            return tokens
+        return self.members if self.prefill_yields else self.members - 1
+
+
 def check(document: object) -> Checked:
-    """Verify a certificate.
-
-    Parameters
-    ----------
-    document : object
-        The parsed JSON.
-
-    Returns
-    -------
-    Checked
-        What it proves.
+    """Return what a certificate, a parsed JSON document, proves.
 
     Raises
     ------
     Rejected
         If it proves nothing, with the reason.
     """
-    fields = _fields(
-        document,
-        "certificate",
-        ("format", "version", "kind", "engine", "request", "arrival_rate", "prices", "excess"),
-    )
-    if fields["format"] != FORMAT or fields["version"] != VERSION:
-        _reject(f"format must be {FORMAT!r}, version {VERSION}")
-    if fields["kind"] != "overload":
-        _reject(f"kind {fields['kind']!r} is not known")
-    return _check_overload(fields)
+    kind = document.get("kind") if isinstance(document, Mapping) else None
+    own = ("rule", "arrivals", "decrease") if kind == "drift" else ("prices", "excess")
+    fields = _fields(document, "certificate", (*COMMON, *own))
+    if fields["format"] != FORMAT:
+        _reject(f"format must be {FORMAT!r}")
+    if not _is_integer(fields["version"]) or fields["version"] != VERSION:
+        _reject(f"version must be {VERSION}: certify the system again")
+    if kind not in ("overload", "drift"):
+        _reject("kind is not known")
+    return _check_drift(fields) if kind == "drift" else _check_overload(fields)
 
 
 def _check_overload(fields: Mapping[str, Any]) -> Checked:
-    engine = _fields(
-        fields["engine"],
-        "engine",
-        ("step_time", "token_budget", "max_batch_size", "kv_capacity"),
+    engine = _engine(fields["engine"])
+    request = _fields(
+        fields["request"], "request", ("prompt_tokens", "output_tokens", "kv_reads")
     )
-    prices = _fields(fields["prices"], "prices", ("prefill", "decode"))
-    request = _fields(fields["request"], "request", ("prompt_tokens", "decode_steps"))
-    prefill = _rational(prices["prefill"], "prices.prefill", at_least=0)
-    decode = _rational(prices["decode"], "prices.decode", at_least=0)
-    prompt_tokens = _rational(request["prompt_tokens"], "request.prompt_tokens", at_least=0)
-    decode_steps = _rational(request["decode_steps"], "request.decode_steps", at_least=0)
-    rate = _rational(fields["arrival_rate"], "arrival_rate", at_least=0)
-    excess = _rational(fields["excess"], "excess", at_least=0)
-    comparisons = _check_prices(engine, prefill, decode)
-    worth = prefill * prompt_tokens + decode * decode_steps
+    prompt, steps = _lengths(request, engine)
+    reads = _rational(request["kv_reads"], "request.kv_reads")
+    rate = _rational(fields["arrival_rate"], "arrival_rate")
+    excess = _rational(fields["excess"], "excess")
+    names = ("prefill", "decode", "memory", "kv_read")
+    listed = _fields(fields["prices"], "prices", names)
+    prices = [_rational(listed[name], f"prices.{name}") for name in names]
+    comparisons = _check_prices(engine, *prices)
+    prefill, decode, memory, kv_read = prices
+    worth = prefill * prompt + decode * steps + memory * (prompt + steps + reads)
+    worth += kv_read * reads
     if excess <= 0 or rate * worth - 1 < excess:
         _reject(
-            f"work worth {float(rate * worth):.12g} s arrives per second, "
-            f"which does not exceed 1 by the claimed {float(excess):.3g}"
+            f"work worth {_brief(rate * worth)} s arrives per second, "
+            f"which does not exceed 1 by the claimed {_brief(excess)}"
         )
     statement = (
-        f"at {float(rate):g} requests/s no policy keeps up: the backlog, weighted by the "
-        f"prices, grows by at least {float(excess):.6g} seconds of work per second"
+        f"at {_brief(rate)} requests/s no policy keeps up: the backlog, weighted by the "
+        f"prices, grows by at least {_brief(excess)} seconds of work per second"
     )
     return Checked("overload", statement, comparisons + 1)
 
 
-def _check_prices(engine: Mapping[str, Any], prefill: Fraction, decode: Fraction) -> int:
+def _check_prices(
+    engine: _Engine, prefill: Fraction, decode: Fraction, memory: Fraction, kv_read: Fraction
+) -> int:
     """Compare the worth of the extreme batches of every size with the time they take."""
-    budget = _integer(engine["token_budget"], "engine.token_budget")
-    if budget > LARGEST_BUDGET:
-        _reject(f"engine.token_budget must be at most {LARGEST_BUDGET}")
-    members = _optional_integer(engine["max_batch_size"], "engine.max_batch_size")
-    capacity = _optional_integer(engine["kv_capacity"], "engine.kv_capacity")
-    limit = budget if capacity is None else min(budget, capacity)
-    comparisons = 0
+    if memory > 0 and engine.slots is None:
+        _reject("prices.memory must be 0 without a kv_capacity")
+    if kv_read > engine.per_kv_token:
+        _reject("a KV token read is worth more than the time it takes")
+    if engine.prefill_yields and kv_read > prefill:
+        _reject("a KV token read is worth more than computing it again")
+    held = 0 if engine.slots is None else memory * engine.slots
+    limit = engine.budget if engine.slots is None else min(engine.budget, engine.slots)
     for tokens in range(1, limit + 1):
-        seconds = _step_seconds(engine["step_time"], tokens)
-        for decodes in _extreme_splits(tokens, members):
-            comparisons += 1
-            if prefill * (tokens - decodes) + decode * decodes > seconds:
+        seconds = engine.seconds(tokens)
+        for decodes in (0, engine.most_decodes(tokens)):
+            if prefill * (tokens - decodes) + decode * decodes + held > seconds:
                 batch = f"{tokens - decodes} prefill and {decodes} decode tokens"
                 _reject(f"a batch of {batch} is worth more than it takes")
-    return comparisons
+    return 2 * limit + 2
 
 
-def _extreme_splits(tokens: int, members: int | None) -> tuple[int, ...]:
-    """Return the fewest and the most decodes among batches of that many tokens.
+def _check_drift(fields: Mapping[str, Any]) -> Checked:
+    engine = _engine(fields["engine"])
+    request = _fields(
+        fields["request"], "request", ("prompt_tokens", "output_tokens", "longest")
+    )
+    work = sum(_lengths(request, engine))
+    longest = _integer(request["longest"], "request.longest") - engine.prefill_yields
+    rate = _rational(fields["arrival_rate"], "arrival_rate")
+    decrease = _rational(fields["decrease"], "decrease")
+    rule = _fields(fields["rule"], "rule", ("mixed", "chunked"))
+    if rule["mixed"] is not True or rule["chunked"] is not True:
+        _reject("only a mixed and chunked rule fills every batch")
+    if fields["arrivals"] != "poisson":
+        _reject("arrivals must be 'poisson'")
+    if engine.members is not None or engine.slots is not None:
+        _reject("max_batch_size and kv_capacity must be null")
+    if engine.per_kv_token > 0:
+        _reject("reading the KV cache must take no time")
+    if work > longest:
+        _reject("the mean work of a request exceeds that of the longest")
+    for tokens in range(1, engine.budget + 1):
+        if engine.seconds(tokens) <= 0:
+            _reject(f"a batch of {tokens} tokens takes no time")
+    arriving = rate * work * engine.seconds(engine.budget)
+    if decrease <= 0 or engine.budget - arriving < decrease:
+        _reject(
+            f"{_brief(arriving)} tokens arrive while a full batch serves {engine.budget}, "
+            f"which is not {_brief(decrease)} fewer"
+        )
+    statement = (
+        f"at {_brief(rate)} requests/s the rule is stable by Foster's criterion: above "
+        f"{(engine.budget - 1) * longest} tokens the backlog falls by at least "
+        f"{_brief(decrease)} tokens per batch on average"
+    )
+    return Checked("drift", statement, engine.budget + 2)
 
-    A batch with prefill tokens has at least one member that prefills.
-    """
-    if members is None or tokens <= members:
-        return (0, tokens)
-    return (0, members - 1)
+
+def _lengths(request: Mapping[str, Any], engine: _Engine) -> tuple[Fraction, Fraction]:
+    """Return the mean prompt tokens and decode steps of a request."""
+    prompt = _rational(request["prompt_tokens"], "request.prompt_tokens")
+    output = _rational(request["output_tokens"], "request.output_tokens")
+    if output < engine.prefill_yields:
+        _reject("request.output_tokens must be at least 1 where the prefill yields a token")
+    return prompt, output - engine.prefill_yields
 
 
-def _step_seconds(step_time: object, tokens: int) -> Fraction:
-    """Return the time of a batch, in the way of the law that the certificate names."""
+def _engine(document: object) -> _Engine:
+    limits = ("max_batch_size", "kv_capacity")
+    names = ("step_time", "token_budget", *limits, "first_token_from_prefill")
+    fields = _fields(document, "engine", names)
+    budget = _integer(fields["token_budget"], "token_budget")
+    if budget > LARGEST_BUDGET:
+        _reject(f"token_budget must be at most {LARGEST_BUDGET}")
+    members, slots = (
+        None if fields[name] is None else _integer(fields[name], name) for name in limits
+    )
+    prefill_yields = fields["first_token_from_prefill"]
+    if not isinstance(prefill_yields, bool):
+        _reject("first_token_from_prefill must be true or false")
+    limit = budget if slots is None else min(budget, slots)
+    seconds, per_kv_token = _law(fields["step_time"], limit)
+    return _Engine(seconds, per_kv_token, budget, members, slots, prefill_yields)
+
+
+def _law(step_time: object, limit: int) -> tuple[Callable[[int], Fraction], Fraction]:
+    """Return the seconds of a batch by its tokens, and those of a KV token read."""
     law = step_time.get("law") if isinstance(step_time, Mapping) else None
     if law == "staircase":
         overhead, per_block, block = _parameters(step_time, "overhead", "per_block", "block")
-        return overhead + per_block * -(-tokens // block)
+        if block <= 0:
+            _reject("step_time.block must be positive")
+        return lambda n: overhead + per_block * -(-n // block), Fraction(0)
     if law == "hinge":
         floor, per_token, knee = _parameters(step_time, "floor", "per_token", "knee")
-        return floor + per_token * max(Fraction(0), tokens - knee)
+        return lambda n: floor + per_token * max(Fraction(0), n - knee), Fraction(0)
     if law == "affine":
-        base, per_token = _parameters(step_time, "base", "per_token")
-        return base + per_token * tokens
+        names = ("base", "per_token", "per_kv_token")
+        base, per_token, per_kv_token = _parameters(step_time, *names)
+        return lambda n: base + per_token * n, per_kv_token
     if law != "table":
-        _reject(f"step_time.law {law!r} is not known")
+        _reject("step_time.law is not known")
     entries = _fields(step_time, "step_time", ("law", "seconds"))["seconds"]
-    if not isinstance(entries, list) or len(entries) < tokens:
+    if not isinstance(entries, list) or len(entries) != limit:
         _reject("step_time.seconds must list the time of every batch size")
-    return _rational(entries[tokens - 1], "step_time.seconds", at_least=0)
+    times = [_rational(entry, "step_time.seconds") for entry in entries]
+    return lambda n: times[n - 1], Fraction(0)
 
 
 def _parameters(step_time: object, *names: str) -> list[Fraction]:
     fields = _fields(step_time, "step_time", ("law", *names))
-    values = [_rational(fields[name], f"step_time.{name}", at_least=0) for name in names]
-    if "block" in names and values[-1] <= 0:
-        _reject("step_time.block must be positive")
-    return values
+    return [_rational(fields[name], f"step_time.{name}") for name in names]
 
 
 def _reject(reason: str) -> NoReturn:
@@ -185,29 +264,31 @@ def _fields(document: object, where: str, names: tuple[str, ...]) -> Mapping[str
     return document
 
 
-def _rational(value: object, where: str, *, at_least: int) -> Fraction:
-    pair = value if isinstance(value, list) else None
-    if pair is None or len(pair) != 2 or not all(_is_integer(part) for part in pair):
+def _rational(value: object, where: str) -> Fraction:
+    """Return a number at least 0."""
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_integer, value)):
         _reject(f"{where} must be a pair of integers")
-    numerator, denominator = pair
+    numerator, denominator = value
     if denominator <= 0:
         _reject(f"{where} must have a positive denominator")
-    if max(abs(numerator), denominator).bit_length() > 4 * MOST_DIGITS:
-        _reject(f"{where} has more than {MOST_DIGITS} digits")
-    if numerator < at_least * denominator:
-        _reject(f"{where} must be at least {at_least}")
+    if max(abs(numerator), denominator) >= LARGEST:
+        _reject(f"{where} has more than 2000 digits")
+    if numerator < 0:
+        _reject(f"{where} must be at least 0")
     return Fraction(numerator, denominator)
 
 
 def _integer(value: object, where: str) -> int:
-    if not _is_integer(value) or not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or not _is_integer(value) or not 1 <= value < LARGEST:
         _reject(f"{where} must be a positive integer")
     return value
 
 
-def _optional_integer(value: object, where: str) -> int | None:
-    return None if value is None else _integer(value, where)
-
-
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _brief(value: Fraction) -> str:
+    # A float would overflow where a document holds long integers.
+    quotient = Decimal(value.numerator) / Decimal(value.denominator)
+    return f"{quotient if quotient > 10**300 else float(quotient):.6g}"

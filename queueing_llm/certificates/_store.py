@@ -52,6 +52,7 @@ def read_certificate(path: str | Path) -> Certificate:
     except (OSError, UnicodeDecodeError) as error:
         msg = f"certificate {str(path)!r} cannot be read: {error}."
         raise InvalidArgument(msg) from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not only JSONDecodeError: Python refuses integers of thousands of digits.
         msg = f"certificate {str(path)!r} is not JSON: {error}."
         raise InvalidArgument(msg) from error
