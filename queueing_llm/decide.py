@@ -11,15 +11,18 @@ from typing import Annotated
 import numpy as np
 
 from queueing_llm._validate import Confidence, Domain, Real, check
-from queueing_llm.certificates import certify_overload
+from queueing_llm.certificates import certify_overload, certify_stability
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.evidence import Capacity, CriticalRate, Evidence, Status, Verdict
 from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy, check_policy
 from queueing_llm.simulate import bracket_critical_rate
 from queueing_llm.stability import (
+    LimitCycle,
     capacity,
+    exclusive_batching_rate,
     frozen_rate,
+    limit_cycle,
     overload_growth,
     prefill_burst_rate,
     replacement_rate,
@@ -28,6 +31,17 @@ from queueing_llm.stability import (
     work_conserving_rate,
 )
 
+FOSTER = (
+    "; the certified drift of full batches is negative, so it is stable by Foster's criterion"
+)
+CLOSED = (
+    frozen_rate,
+    request_level_rate,
+    prefill_burst_rate,
+    replacement_rate,
+    exclusive_batching_rate,
+)
+MOST_BATCHES = 1_000_000
 Servers = Annotated[int, Domain("K", "engines", at_least=1, integer=True)]
 
 
@@ -79,17 +93,9 @@ def critical_rate(
     check(servers, "servers", Servers)
     check(confidence, "confidence", Confidence)
     _check_answerable(engine, workload)
-    by_theorem = work_conserving_rate(engine, workload, policy)
-    if by_theorem is not None:
-        return _on_servers(by_theorem, servers)
-    if servers > 1:
-        basis = "join-shortest-queue is decided for work-conserving policies without limits"
-        high = capacity(engine, workload, servers=servers).requests_per_second
-        return CriticalRate(None, 0, high, Evidence.NONE, basis)
-    for route in (frozen_rate, request_level_rate, prefill_burst_rate, replacement_rate):
-        closed = route(engine, workload, policy)
-        if closed is not None:
-            return closed
+    closed = _closed_rate(engine, workload, policy, servers=servers)
+    if closed is not None:
+        return closed
     measured = bracket_critical_rate(
         engine,
         workload,
@@ -116,6 +122,9 @@ def check_stability(
     Above the capacity every policy is unstable (Theorem 2(a)). Otherwise the arrival rate
     is compared with the policy's own critical rate, and an answer of UNDECIDED means just
     that: the rate is at the boundary, inside the interval, or the boundary is not known.
+    For exact data, overload of the capacity and stability by the drift of full batches come
+    with a certificate. Equal requests that arrive evenly, where no closed critical rate is
+    known, are followed from an empty engine until it repeats itself.
 
     Parameters
     ----------
@@ -144,24 +153,93 @@ def check_stability(
     >>> verdict.status.name, verdict.evidence.name, round(verdict.margin, 3)
     ('STABLE', 'THEOREM', 0.25)
     """
+    check_policy(policy)
+    check(servers, "servers", Servers)
+    check(confidence, "confidence", Confidence)
+    _check_answerable(engine, workload)
+    ceiling = capacity(engine, workload, servers=servers)
+    if (
+        workload.arrival_rate <= ceiling.requests_per_second
+        and _closed_rate(engine, workload, policy, servers=servers) is None
+    ):
+        cycle = limit_cycle(
+            engine, workload, policy=policy, start="empty", most_batches=MOST_BATCHES
+        )
+        if cycle is not None:
+            return _of_cycle(cycle, engine, workload, policy=policy, ceiling=ceiling)
     critical = critical_rate(
         engine, workload, policy=policy, servers=servers, confidence=confidence, seed=seed
     )
-    ceiling = capacity(engine, workload, servers=servers)
     status, evidence, reason = _compare(workload.arrival_rate, critical, ceiling)
-    certificate = certify_overload(engine, workload) if servers == 1 else None
+    certificate = None
+    if servers == 1 and status is Status.UNSTABLE:
+        certificate = certify_overload(engine, workload)
+    elif servers == 1 and status is Status.STABLE:
+        certificate = certify_stability(engine, workload, policy=policy)
+        reason += FOSTER if certificate is not None else ""
     if certificate is not None:
         evidence = Evidence.PROVED
     return Verdict(
         status=status,
         evidence=evidence,
-        policy=policy.name if isinstance(policy, BatchRule) else _name(policy),
+        policy=_name(policy),
         arrival_rate=workload.arrival_rate,
         critical_rate=critical,
         capacity=ceiling,
         growth=overload_growth(engine, workload, policy, critical) if servers == 1 else None,
         reason=reason,
         certificate=certificate,
+    )
+
+
+def _closed_rate(
+    engine: Engine, workload: Workload, policy: Policy, *, servers: int
+) -> CriticalRate | None:
+    """Return the critical rate by the strongest closed route; None if there is none."""
+    by_theorem = work_conserving_rate(engine, workload, policy)
+    if by_theorem is not None:
+        return _on_servers(by_theorem, servers)
+    if servers > 1:
+        basis = "join-shortest-queue is decided for work-conserving policies without limits"
+        high = capacity(engine, workload, servers=servers).requests_per_second
+        return CriticalRate(None, 0, high, Evidence.NONE, basis)
+    rates = (route(engine, workload, policy) for route in CLOSED)
+    return next((rate for rate in rates if rate is not None), None)
+
+
+def _of_cycle(
+    cycle: LimitCycle,
+    engine: Engine,
+    workload: Workload,
+    *,
+    policy: Policy,
+    ceiling: Capacity,
+) -> Verdict:
+    """Return the verdict on an engine that runs into a known cycle from empty."""
+    moments = workload.moments
+    steps = engine.decode_steps(moments.output)
+    assert cycle.growth is not None, "a cycle from empty has arrivals"
+    waiting = cycle.growth - cycle.decode_growth
+    repeats = (
+        f"from empty the engine runs into a cycle of {cycle.batches:,} batches in "
+        f"{float(cycle.seconds):.6g} s, with {_counted(cycle.completed)} completed"
+    )
+    return Verdict(
+        status=Status.UNSTABLE if cycle.growth > 0 else Status.STABLE,
+        evidence=Evidence.NUMERICAL,
+        policy=_name(policy),
+        arrival_rate=workload.arrival_rate,
+        critical_rate=CriticalRate(
+            None,
+            low=0,
+            high=ceiling.requests_per_second,
+            evidence=Evidence.NONE,
+            basis="none that would not depend on how the engine was filled, since equal "
+            "requests that decode in step stay in step",
+        ),
+        capacity=ceiling,
+        growth=moments.prompt * waiting + steps * cycle.growth,
+        reason=f"{repeats}, {'fewer than' if cycle.growth > 0 else 'as many as'} arrive",
     )
 
 
@@ -211,5 +289,11 @@ def _check_answerable(engine: Engine, workload: Workload) -> None:
         raise InvalidArgument(msg)
 
 
+def _counted(requests: int) -> str:
+    return "1 request" if requests == 1 else f"{requests:,} requests"
+
+
 def _name(policy: Policy) -> str:
+    if isinstance(policy, BatchRule):
+        return policy.name
     return getattr(policy, "__name__", type(policy).__name__)

@@ -37,7 +37,12 @@ VIOLATIONS = {
         "queueing_llm.model",
         "A policy sees only its EngineState",
     ),
-    "solver": ("stability/_capacity.py", "cvxpy", "No answer rests on a solver"),
+    "room": (
+        "stability/bounds/_capacity.py",
+        "queueing_llm.stability.drift",
+        "The rooms of stability stand on its bounds",
+    ),
+    "solver": ("stability/bounds/_capacity.py", "cvxpy", "No answer rests on a solver"),
     "checker": (
         "certificates/_check.py",
         "numpy",

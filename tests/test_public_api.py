@@ -39,6 +39,7 @@ WITHOUT_EXAMPLE = (
         "Capacity",
         "Certificate",
         "CriticalRate",
+        "FluidPiece",
         "Hypothesis",
         "Run",
         "Verdict",

@@ -146,10 +146,13 @@ def _print_json(
 
 
 def _write(path: Path, verdicts: Sequence[Verdict]) -> int:
-    """Write the certificate of the verdicts; a proof of overload is one for all policies."""
+    """Write the certificate of the verdicts; one document may be about several policies."""
     proofs = [v.certificate for v in verdicts if v.certificate is not None]
     if not proofs:
         sentence = f"no verdict is proved, so no certificate was written to {str(path)!r}."
+        return complain(sentence, status=NOT_AS_REQUIRED)
+    if any(proof.document != proofs[0].document for proof in proofs):
+        sentence = "the policies have different proofs: pick one of them with --policy."
         return complain(sentence, status=NOT_AS_REQUIRED)
     try:
         proofs[0].write(path)

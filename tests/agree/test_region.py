@@ -12,8 +12,8 @@ from scipy.spatial import ConvexHull
 
 from queueing_llm.model import Engine, Workload
 from queueing_llm.stability import check_prices, stability_region
-from queueing_llm.stability._batches import TimedBatch
-from queueing_llm.stability._frontier import frontier
+from queueing_llm.stability.bounds._batches import TimedBatch
+from queueing_llm.stability.bounds._frontier import frontier
 from queueing_llm.steptime import HingeStepTime, StaircaseStepTime, TableStepTime
 
 SECONDS = st.fractions(Fraction(1, 20), 3, max_denominator=20)

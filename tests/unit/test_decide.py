@@ -49,7 +49,7 @@ def simulated(monkeypatch):
 @pytest.mark.parametrize(
     ("share", "status", "evidence"),
     [
-        (Fraction(999, 1000), Status.STABLE, Evidence.THEOREM),
+        (Fraction(999, 1000), Status.STABLE, Evidence.PROVED),
         (Fraction(1), Status.UNDECIDED, Evidence.NONE),
         (Fraction(1001, 1000), Status.UNSTABLE, Evidence.PROVED),
     ],
@@ -62,6 +62,37 @@ def test_below_at_and_above_capacity_by_the_theorem(name, share, status, evidenc
     assert verdict.margin == 1 - share
     assert verdict.growth == 200 * CAPACITY * max(0, share - 1)
     assert (verdict.certificate is not None) is (evidence is Evidence.PROVED)
+
+
+@pytest.mark.parametrize(
+    ("law", "arrivals", "evidence"),
+    [
+        (A100, ql.PoissonArrivals(1), Evidence.PROVED),
+        (ROUNDED, ql.PoissonArrivals(1), Evidence.THEOREM),
+        (A100, ql.PoissonArrivals(1.0), Evidence.THEOREM),
+        (A100, ql.DeterministicArrivals(1), Evidence.THEOREM),
+    ],
+    ids=["exact", "float law", "float rate", "periodic"],
+)
+def test_stability_is_proved_where_the_certificate_applies(law, arrivals, evidence):
+    """Floats propose and prove nothing; the drift certificate is about Poisson arrivals."""
+    system = ql.Engine(step_time=law, token_budget=512)
+    requests = ql.Workload.of(arrivals, load().classes[0].lengths)
+    verdict = ql.check_stability(system, requests, policy=ql.ORCA)
+    assert (verdict.status, verdict.evidence) == (Status.STABLE, evidence)
+    assert verdict.critical_rate.evidence is Evidence.THEOREM
+    proved = evidence is Evidence.PROVED
+    assert (verdict.certificate is not None) is proved
+    assert ("Foster's criterion" in verdict.reason) is proved
+
+
+def test_overload_of_the_kv_memory_is_proved():
+    """Vector kv.pacing: 4.845 requests/s with 20,000 slots, 6.686 by tokens alone."""
+    law = ql.AffineStepTime(A100.overhead, A100.per_block / 128)
+    system = ql.Engine(step_time=law, token_budget=512, kv_capacity=20_000)
+    verdict = ql.check_stability(system, load(5, 100, 400), policy=ql.FASTER_TRANSFORMER)
+    assert (verdict.status, verdict.evidence) == (Status.UNSTABLE, Evidence.PROVED)
+    assert verdict.certificate.check().kind == "overload"
 
 
 def test_the_boundary_is_called_by_its_name():
@@ -156,7 +187,7 @@ def test_a_frozen_rule_is_unstable_at_every_rate():
     ("offered", "status", "evidence"),
     [
         # Vector thm2.budget130.instability [tokens/s].
-        (1400, Status.STABLE, Evidence.NUMERICAL),
+        (1400, Status.STABLE, Evidence.PROVED),
         (1700, Status.UNSTABLE, Evidence.NUMERICAL),
         (2800, Status.UNSTABLE, Evidence.PROVED),
     ],
@@ -180,6 +211,7 @@ def test_engines_behind_join_shortest_queue(share, status):
         engine(), load(3 * CAPACITY * share), policy=ql.SARATHI, servers=3
     )
     assert verdict.status is status
+    assert verdict.certificate is None
     assert float(verdict.critical_rate.value) == pytest.approx(50.14364063724211, rel=1e-9)
     assert "Proposition 3" in verdict.critical_rate.basis
     assert verdict.growth is None
