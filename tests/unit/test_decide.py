@@ -310,3 +310,19 @@ def test_a_policy_given_by_its_name_is_refused_with_the_way_to_find_it():
     ):
         with pytest.raises(ql.InvalidArgument, match="got policy='sarathi'; policy_named"):
             ask(policy="sarathi")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "low", "widened"),
+    [(112, 4.90, True), (112, 4.98, False), (ql.GeometricLength(112), 4.90, False)],
+)
+def test_the_interval_covers_the_cycle_after_a_burst(simulated, outputs, low, widened):
+    """Equal requests that decode in step stay in step, so the start decides what is served."""
+    simulated(low, low + 0.01)
+    limited = engine(max_batch_size=32)
+    system = load(prompt=129, output=outputs)
+    found = ql.critical_rate(limited, system, policy=ql.SARATHI)
+    cycle = ql.limit_cycle(limited, system, policy=ql.SARATHI)
+    assert (found.value, found.low) == (pytest.approx(low + 0.005), low)
+    assert found.high == (float(cycle.rate) if widened else low + 0.01)
+    assert ("a cycle that serves 4.986/s" in found.basis) == widened
