@@ -144,7 +144,7 @@ def _check_shipped() -> int:
     step = ql.TableStepTime.of_tokens(range(1, 5), (2, 4, 6, 5))
     lengths = ql.IndependentLengths(ql.UniformLength(1, 2), ql.UniformLength(1, 3))
     load = ql.Workload.of(ql.PoissonArrivals(Fraction(1, 7)), lengths)
-    found = ql.foster_drift(ql.Engine(step_time=step, token_budget=4), load, ql.SARATHI)
+    found = ql.foster_drift(ql.Engine(step_time=step, token_budget=4), load, policy=ql.SARATHI)
     if found is None:
         reason = "nothing is claimed for the example"
         raise NotProved(reason)

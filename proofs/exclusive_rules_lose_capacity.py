@@ -8,7 +8,7 @@ FASTER_TRANSFORMER 3 tokens more are present after every 14 s, and under VANILLA
 tokens more after every 15 s, for ever.
 **Checked here.** The exact trajectories, on an integer clock: after a start-up the state at
 the end of a period is the state at its beginning with a fixed number of identical requests
-inserted among those that nothing touched, and the batches of the period are the same; for
+inserted, to which the next period gives nothing; the batches of all periods are the same; for
 SARATHI the state itself recurs.
 **Not checked here.** That equal visible parts make equal decisions for ever: both rules serve
 the oldest first, so requests in the middle of the queue that were not touched in one period
@@ -33,6 +33,16 @@ KIND = "counterexample"
 Shape = tuple[tuple[int, int], ...]
 
 
+@dataclass
+class Period:
+    """The requests at its start, by tokens left and by number, and whom its batches serve."""
+
+    shape: Shape
+    requests: list[int]
+    batches: list[list[int]]
+    served: set[int]
+
+
 @dataclass(frozen=True)
 class Example:
     """One engine and one stream of equal requests."""
@@ -46,8 +56,8 @@ class Example:
     start: int
     grows_by: int
 
-    def shapes(self, policy: ql.BatchRule, periods: int) -> list[tuple[Shape, list[list[int]]]]:
-        """Return the state at the start of each period and the batches formed in it."""
+    def periods(self, policy: ql.BatchRule, periods: int) -> list[Period]:
+        """Return what the rule does, period by period."""
         engine = ql.Engine(
             step_time=ql.HingeStepTime(floor=1, per_token=1, knee=self.token_budget),
             token_budget=self.token_budget,
@@ -59,16 +69,19 @@ class Example:
             output_tokens=[self.output_tokens] * count,
         )
         horizon = self.start + periods * self.period
-        found: list[tuple[Shape, list[list[int]]]] = []
+        found: list[Period] = []
         for step in ql.watch(engine, load, policy=policy, horizon=horizon):
             seconds, rest = divmod(step.start, 10**9)
             require(rest == 0, "a batch does not start at a whole second")
             if seconds >= self.start and (seconds - self.start) % self.period == 0:
                 state = step.state
                 left = zip(state.prompt_left, state.decode_left, strict=True)
-                found.append((tuple((int(p), int(d)) for p, d in left), []))
+                shape = tuple((int(p), int(d)) for p, d in left)
+                found.append(Period(shape, state.request.tolist(), [], set()))
             if found:
-                found[-1][1].append([int(tokens) for tokens in step.batch.tokens])
+                tokens = step.batch.tokens
+                found[-1].batches.append(tokens[tokens > 0].tolist())
+                found[-1].served.update(step.state.request[tokens > 0].tolist())
         return found[:periods]
 
 
@@ -84,14 +97,15 @@ def prove(examples: tuple[Example, ...] = EXAMPLES) -> int:
     for example in examples:
         load = Fraction(example.prompt_tokens + example.output_tokens) / example.gap
         require(load < example.token_budget, "the load exceeds what the engine can carry")
-        grown = example.shapes(example.policy, periods=6)
-        for (shape, batches), (later, later_batches) in itertools.pairwise(grown):
-            require(_tokens(later) - _tokens(shape) == example.grows_by, "wrong growth")
-            require(_inserts(shape, later), "the period changed more than it inserted")
-            require(_oldest(batches) == _oldest(later_batches), "the batches differ")
+        grown = example.periods(example.policy, periods=6)
+        for period, later in itertools.pairwise(grown):
+            growth = _tokens(later.shape) - _tokens(period.shape)
+            require(growth == example.grows_by, "wrong growth")
+            require(_inserts(period, later), "the period changed more than it inserted")
+            require(period.batches == later.batches, "the batches differ")
             comparisons += 3
-        calm = example.shapes(ql.SARATHI, periods=4)
-        require(len({shape for shape, _ in calm}) == 1, "Sarathi's state does not recur")
+        calm = example.periods(ql.SARATHI, periods=4)
+        require(len({period.shape for period in calm}) == 1, "Sarathi's state does not recur")
         comparisons += 1
     return comparisons
 
@@ -100,19 +114,15 @@ def _tokens(shape: Shape) -> int:
     return sum(prompt + decode for prompt, decode in shape)
 
 
-def _inserts(shape: Shape, later: Shape) -> bool:
-    """Whether ``later`` is ``shape`` with equal requests inserted at one place."""
-    more = len(later) - len(shape)
+def _inserts(period: Period, later: Period) -> bool:
+    """Whether equal requests were inserted at one place, and nothing serves them later."""
+    shape, more = period.shape, len(later.shape) - len(period.shape)
     for at in range(len(shape) + 1):
-        kept = shape[:at] == later[:at] and shape[at:] == later[at + more :]
-        if more > 0 and kept and len(set(later[at : at + more])) == 1:
+        kept = shape[:at] == later.shape[:at] and shape[at:] == later.shape[at + more :]
+        alike = more > 0 and len(set(later.shape[at : at + more])) == 1
+        if kept and alike and later.served.isdisjoint(later.requests[at : at + more]):
             return True
     return False
-
-
-def _oldest(batches: list[list[int]]) -> list[tuple[int, ...]]:
-    """Return what each batch gives, without the requests that get nothing."""
-    return [tuple(tokens for tokens in batch if tokens) for batch in batches]
 
 
 CONTROLS: tuple[Callable[[], int], ...] = (

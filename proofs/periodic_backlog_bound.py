@@ -72,7 +72,7 @@ class System:
             ql.DeterministicLength(self.prompt), ql.DeterministicLength(self.decode)
         )
         load = ql.Workload.of(ql.DeterministicArrivals(Fraction(1, self.gap)), lengths)
-        found = periodic_bound(engine, load, ql.SARATHI)
+        found = periodic_bound(engine, load, policy=ql.SARATHI)
         if found is None:
             return 0, 0
         return found.batch_end_tokens, found.any_time_tokens

@@ -46,9 +46,7 @@ class Domain:
         if isinstance(value, bool | np.bool_) or not is_a_kind:
             return False
         return (
-            math.isfinite(value)
-            and self.above < value
-            and self.at_least <= value <= self.at_most
+            _is_finite(value) and self.above < value and self.at_least <= value <= self.at_most
         )
 
     def __str__(self) -> str:
@@ -63,6 +61,14 @@ class Domain:
         text = " ".join([what, " and ".join(bounds)]).strip()
         unit = "" if self.unit == "1" else f" [{self.unit}]"
         return f"{text}{unit}{' or None' if self.optional else ''}"
+
+
+def _is_finite(value: Real) -> bool:
+    """Whether a number fits in double precision; exact ones may be larger."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _bound(value: float) -> str:
@@ -97,10 +103,16 @@ def domains(cls: type) -> dict[str, Domain]:
 
 
 def validate(model: object) -> None:
-    """Check every field of ``model`` against its declared domain."""
+    """Check every field of ``model`` against its declared domain.
+
+    A scalar of NumPy becomes a Python number: its integers would overflow inside a Fraction.
+    """
     cls: Any = type(model)
     for name, domain in domains(cls).items():
-        domain.check(name, getattr(model, name))
+        value = getattr(model, name)
+        domain.check(name, value)
+        if isinstance(value, np.generic):
+            object.__setattr__(model, name, value.item())
 
 
 def check(value: Real, name: str, annotation: Any) -> None:

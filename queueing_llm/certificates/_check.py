@@ -33,7 +33,7 @@ t(b) - b tokens on average. If that is at most ``-decrease`` < 0, Foster's crite
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import Any, NoReturn, final
 
@@ -113,6 +113,8 @@ def _check_overload(fields: Mapping[str, Any]) -> Checked:
     )
     prompt, steps = _lengths(request, engine)
     reads = _rational(request["kv_reads"], "request.kv_reads")
+    if reads > 0 and steps == 0:
+        _reject("request.kv_reads must be 0 without decode steps")
     rate = _rational(fields["arrival_rate"], "arrival_rate")
     excess = _rational(fields["excess"], "excess")
     names = ("prefill", "decode", "memory", "kv_read")
@@ -129,7 +131,7 @@ def _check_overload(fields: Mapping[str, Any]) -> Checked:
         )
     statement = (
         f"at {_brief(rate)} requests/s no policy keeps up: the backlog, weighted by the "
-        f"prices, grows by at least {_brief(excess)} seconds of work per second"
+        f"prices, grows by at least {_brief(excess, ROUND_FLOOR)} seconds of work per second"
     )
     return Checked("overload", statement, comparisons + 1)
 
@@ -187,7 +189,7 @@ def _check_drift(fields: Mapping[str, Any]) -> Checked:
     statement = (
         f"at {_brief(rate)} requests/s the rule is stable by Foster's criterion: above "
         f"{(engine.budget - 1) * longest} tokens the backlog falls by at least "
-        f"{_brief(decrease)} tokens per batch on average"
+        f"{_brief(decrease, ROUND_FLOOR)} tokens per batch on average"
     )
     return Checked("drift", statement, engine.budget + 2)
 
@@ -288,7 +290,7 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _brief(value: Fraction) -> str:
-    # A float would overflow where a document holds long integers.
-    quotient = Decimal(value.numerator) / Decimal(value.denominator)
-    return f"{quotient if quotient > 10**300 else float(quotient):.6g}"
+def _brief(value: Fraction, rounding: str = ROUND_HALF_EVEN) -> str:
+    # Not by a float, which would overflow where a document holds long integers.
+    digits = Context(prec=6, rounding=rounding)
+    return f"{digits.divide(Decimal(value.numerator), Decimal(value.denominator)):g}"

@@ -48,7 +48,7 @@ def read_certificate(path: str | Path) -> Certificate:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        return Certificate(json.loads(text))
+        return Certificate(json.loads(text, object_pairs_hook=_each_field_once))
     except (OSError, UnicodeDecodeError) as error:
         msg = f"certificate {str(path)!r} cannot be read: {error}."
         raise InvalidArgument(msg) from error
@@ -56,3 +56,14 @@ def read_certificate(path: str | Path) -> Certificate:
         # Not only JSONDecodeError: Python refuses integers of thousands of digits.
         msg = f"certificate {str(path)!r} is not JSON: {error}."
         raise InvalidArgument(msg) from error
+
+
+def _each_field_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # JSON keeps the last of equal names, a reader may see the first.
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"the field {twice!r} stands there twice"
+        raise ValueError(msg)
+    return fields

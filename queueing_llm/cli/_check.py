@@ -94,6 +94,9 @@ def check(
     )
     if plot is not None:
         _check_plot(plot, servers=servers)
+    if certificate is not None and not certificate.parent.is_dir():
+        msg = f"certificate {str(certificate)!r} cannot be written: its folder does not exist."
+        raise InvalidArgument(msg)
     verdicts = _verdicts(system, judged, servers=servers, confidence=confidence, seed=seed)
     if plot is not None:
         _draw(plot, system, judged, verdicts, seed=seed)
@@ -146,16 +149,17 @@ def _print_json(
 
 
 def _write(path: Path, verdicts: Sequence[Verdict]) -> int:
-    """Write the certificate of the verdicts; one document may be about several policies."""
-    proofs = [v.certificate for v in verdicts if v.certificate is not None]
-    if not proofs:
+    """Write the certificate of the verdicts.
+
+    One document is about all of them: overload holds for every policy, and the drift of full
+    batches for every rule that fills them.
+    """
+    proof = next((v.certificate for v in verdicts if v.certificate is not None), None)
+    if proof is None:
         sentence = f"no verdict is proved, so no certificate was written to {str(path)!r}."
         return complain(sentence, status=NOT_AS_REQUIRED)
-    if any(proof.document != proofs[0].document for proof in proofs):
-        sentence = "the policies have different proofs: pick one of them with --policy."
-        return complain(sentence, status=NOT_AS_REQUIRED)
     try:
-        proofs[0].write(path)
+        proof.write(path)
     except OSError as error:
         msg = f"certificate {str(path)!r} cannot be written: {error.strerror}."
         raise InvalidArgument(msg) from error

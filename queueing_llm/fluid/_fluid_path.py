@@ -62,9 +62,11 @@ def fluid_path(
     ------
     InvalidArgument
         If the policy is no BatchRule, the workload ends, decodes are given where none can
-        wait in bulk, or the fluid limit is not known: with a KV cache, a batch-size limit that
-        makes the saturated engine depend on its history, random prompts under rules that do
-        not mix phases, or a step time that depends on the mix of a batch.
+        wait in bulk, a float overflows, or the fluid limit is not known: with a KV cache, a
+        batch-size limit that makes the saturated engine depend on its history, random prompts
+        that are whole or depend on outputs under rules that prefill first and do not mix
+        phases, an arrival rate inside the
+        interval of the critical rate, or a step time that depends on the mix of a batch.
 
     Notes
     -----
@@ -94,7 +96,7 @@ def fluid_path(
         raise InvalidArgument(msg)
     start = (initial.prompt_tokens, initial.decode_tokens)
     is_exact = known.is_exact and all(isinstance(tokens, Rational) for tokens in start)
-    number = Fraction if is_exact else float
+    number = Fraction if is_exact else _as_float
     return FluidPath(
         pieces=tuple(_shown(piece, number) for piece in _pieces(known.service, *start)),
         steps_per_prompt_token=number(known.service.steps_per_prompt_token),
@@ -119,6 +121,18 @@ def _pieces(service: FluidService, prompt: Real, decode: Real) -> Iterator[Fluid
         elapsed = min(ends)
         begin += elapsed
         left = (left[0] + elapsed * drift[0], left[1] + elapsed * drift[1])
+
+
+def _as_float(number: Fraction) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        msg = (
+            "initial and the rates must give a path whose numbers fit a float, got about "
+            f"2^{number.numerator.bit_length() - number.denominator.bit_length()}: use "
+            "integers and Fractions throughout."
+        )
+        raise InvalidArgument(msg) from None
 
 
 def _shown(piece: FluidPiece, number: Callable[[Fraction], Real]) -> FluidPiece:

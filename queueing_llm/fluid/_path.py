@@ -5,6 +5,8 @@ from dataclasses import astuple, dataclass
 from numbers import Rational
 from typing import Annotated, Literal, TypeAlias, final
 
+import numpy as np
+
 from queueing_llm._ops import maximum
 from queueing_llm._validate import Domain, Real, SecondsOrZero, check, validate
 from queueing_llm.evidence import Evidence, Hypothesis
@@ -84,7 +86,7 @@ class FluidPath:
     steps_per_prompt_token : number
         :math:`m_D / m_p`, the decode steps that a waiting prompt token brings [1].
     evidence : Evidence
-        How the path is known.
+        How the total backlog is known; how it splits into phases is ours, no theorem.
     basis : str
         The argument in a sentence.
     hypotheses : tuple of Hypothesis
@@ -146,6 +148,8 @@ class FluidPath:
         Fraction(26, 1)
         """
         check(time, "time", SecondsOrZero)
+        # The fixed-width integers of NumPy would overflow inside a Fraction.
+        time = time.item() if isinstance(time, np.generic) else time
         piece = self.pieces[bisect.bisect_right(self.times, time) - 1]
         elapsed = time - piece.begin
         prompt = piece.state.prompt_tokens + elapsed * piece.prompt_drift

@@ -133,20 +133,26 @@ def _served_tokens(engine: Engine, overload: Workload, rule: BatchRule) -> float
 
 
 def _with_outputs(workload: Workload, output_tokens: int) -> Workload:
-    """Return the workload, whose prompts must be alike, with other outputs."""
-    moments = workload.moments
-    prompt = int(moments.prompt)
-    if (moments.prompt, moments.prompt_squared) != (prompt, prompt**2):
-        msg = (
-            "workload must have prompts of one length under a rule that prefills in bursts, "
-            f"got a mean of {float(moments.prompt):g} tokens and a mean square of "
-            f"{float(moments.prompt_squared):g}."
-        )
-        raise InvalidArgument(msg)
-    lengths = IndependentLengths(
-        DeterministicLength(prompt), DeterministicLength(output_tokens)
-    )
-    return replace(workload, classes=(RequestClass("request", lengths),))
+    """Return the workload with other outputs; prompts vary only if they do so on their own."""
+    output = DeterministicLength(output_tokens)
+
+    def changed(requests: RequestClass) -> RequestClass:
+        lengths, moments = requests.lengths, requests.lengths.moments
+        if isinstance(lengths, IndependentLengths):
+            return replace(requests, lengths=replace(lengths, output=output))
+        prompt = int(moments.prompt)
+        if (moments.prompt, moments.prompt_squared) != (prompt, prompt**2):
+            msg = (
+                f"class {requests.name!r} must have prompts of one length, or lengths that are "
+                "independent, under a rule that prefills in bursts, got a mean prompt of "
+                f"{float(moments.prompt):g} tokens and a mean square of "
+                f"{float(moments.prompt_squared):g}."
+            )
+            raise InvalidArgument(msg)
+        alike = IndependentLengths(DeterministicLength(prompt), output)
+        return replace(requests, lengths=alike)
+
+    return replace(workload, classes=tuple(map(changed, workload.classes)))
 
 
 def _decode_seconds(engine: Engine, workload: Workload) -> Real:

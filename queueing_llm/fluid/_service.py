@@ -19,6 +19,8 @@ from fractions import Fraction
 from numbers import Rational
 from typing import NamedTuple, final
 
+import numpy as np
+
 from queueing_llm._validate import Real
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.fluid._path import Mode
@@ -32,8 +34,10 @@ def exact_value(number: Real) -> Fraction:
     InvalidArgument
         If it is a symbol.
     """
+    # The fixed-width integers of NumPy would overflow inside a Fraction.
+    value = number.item() if isinstance(number, np.generic) else number
     try:
-        return Fraction(number if isinstance(number, Rational) else float(number))
+        return Fraction(value if isinstance(value, Rational) else float(value))
     except TypeError:
         msg = f"a fluid path needs numbers, got {number!r}: substitute its symbols first."
         raise InvalidArgument(msg) from None

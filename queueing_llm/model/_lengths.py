@@ -161,7 +161,10 @@ class GeometricLength(AbstractLength):
 
     def survival(self, tokens: np.ndarray) -> np.ndarray:
         """Return :math:`(1 - 1/m)^n`."""
-        return (1 - 1 / float(self.mean)) ** np.asarray(tokens, dtype=np.float64)
+        tokens = np.asarray(tokens, dtype=np.float64)
+        if self.mean == 1:
+            return np.where(tokens < 1, 1.0, 0.0)
+        return np.exp(tokens * math.log1p(-1 / float(self.mean)))
 
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` independent lengths."""

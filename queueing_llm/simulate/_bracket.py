@@ -28,6 +28,7 @@ from queueing_llm._validate import Confidence, Domain, Rate, check
 from queueing_llm.evidence import CriticalRate, Evidence
 from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy, check_policy
+from queueing_llm.simulate._clock import MOST_TICKS, NANOSECOND
 from queueing_llm.simulate._drift import BURST, DriftExperiment
 from queueing_llm.simulate._estimate import Estimate
 from queueing_llm.simulate._simulate import generator
@@ -103,8 +104,10 @@ def _search(experiment: DriftExperiment, confidence: float) -> CriticalRate:
     quick = replace(experiment, replications=2, requests=fewer)
     stable, unstable = 0.0, experiment.at_most
     probe = quick.saturated_rate()
+    # Below, a run would outlast the clock.
+    least = min(8 * quick.requests / (MOST_TICKS * NANOSECOND), experiment.at_most / 2)
     for _ in range(MOST_HALVINGS):
-        if unstable <= 1.04 * stable or unstable < 1e-6 * experiment.at_most:
+        if unstable <= 1.04 * stable or unstable < max(1e-6 * experiment.at_most, least):
             break
         middle = probe if stable < probe < unstable else (stable + unstable) / 2
         probe = 0.0

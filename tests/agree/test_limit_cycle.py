@@ -233,7 +233,7 @@ def test_counts_move_as_the_rule_moves_requests(case):
         fresh = requests.decodes.fresh * (requests.decodes.steps,)
         assert requests.waiting == waiting
         assert requests.prompt_left == state.prompt_left[partly].sum()
-        assert (*requests.decodes.steps_left, *fresh) == tuple(state.decode_left[decoding])
+        assert (*requests.decodes.steps_left(), *fresh) == tuple(state.decode_left[decoding])
         requests.lacked_prompts = requests.lacked_decodes = False
         shape = requests.step()
         assert shape[:2] == (tokens[~decoding].sum(), tokens[decoding].sum())

@@ -35,6 +35,21 @@ class Model:
     label: str = "unchecked"
 
 
+@pytest.mark.parametrize("value", [np.int64(3), np.int32(3), np.float64(2.5)])
+def test_scalars_of_numpy_become_python_numbers(value):
+    """Beside a Fraction, an integer of fixed width would overflow."""
+    model = Model(wait=value, size=None)
+    validate(model)
+    assert type(model.wait) in (int, float)
+    assert model.wait == value
+
+
+@pytest.mark.parametrize("value", [10**400, Fraction(10**400, 3)])
+def test_numbers_beyond_double_precision_are_refused(value):
+    with pytest.raises(InvalidArgument, match="must be a finite number"):
+        check(value, "wait", Seconds)
+
+
 @pytest.mark.parametrize(
     "value", [1, 0.5, Fraction(1, 3), np.float64(2), np.int64(3), sympy.Rational(1, 3)]
 )

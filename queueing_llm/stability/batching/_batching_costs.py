@@ -130,9 +130,12 @@ def best_refill_share(costs: BatchingCosts, output_tokens: Real) -> Real:
         return 1 + 1 / sympy.LambertW(-sympy.exp(-1 - target), -1)
     # u - ln(1 + u) = c for u = theta / (1 - theta): convex, and begun above the root.
     goal, root = float(target), math.sqrt(2 * float(target))
-    if goal < 1e-8:
+    if goal > 1e16:
+        return 1.0
+    if goal < 1e-5:
         # Below, the difference of u and ln(1 + u) is lost; the series is exact to rounding.
-        odds = root + root**2 / 3 + root**3 / 36
+        powers = (1 / 3, 1 / 36, -1 / 270, 1 / 4320)
+        odds = root + sum(c * root ** (i + 2) for i, c in enumerate(powers))
         return odds / (1 + odds)
     odds = goal + root
     for _ in range(50):

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from numbers import Rational
 
+import numpy as np
+
 from queueing_llm._validate import Real, check
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine
@@ -54,7 +56,9 @@ def check_prices(engine: Engine, prices: Pair, *, longest_prompt: int | None = N
     queueing_llm.errors.InvalidArgument: prices must value no batch above its time, ...
     """
     check(longest_prompt, "longest_prompt", LongestPrompt)
-    if len(prices) != 2 or not all(isinstance(p, int | Fraction) and p >= 0 for p in prices):
+    if np.shape(prices) != (2,) or not all(
+        isinstance(p, int | Fraction) and p >= 0 for p in prices
+    ):
         msg = (
             "prices must be two integers or Fractions at least 0 [s/token], "
             f"got prices={prices!r}."

@@ -15,8 +15,9 @@ Derived here; ``tests/agree/test_limit_cycle.py`` checks it against the rules.
 import functools
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import NamedTuple, final
 
 from queueing_llm._validate import Real
@@ -75,10 +76,9 @@ class Decodes:
         """How many there are."""
         return self.begun + self.fresh
 
-    @property
-    def steps_left(self) -> tuple[int, ...]:
-        """Decode steps left of those served before, oldest first."""
-        return (*(finish - self.served_batches for finish in self.active), *self.paused)
+    def steps_left(self) -> Iterator[int]:
+        """Yield the decode steps left of those served before, oldest first."""
+        return chain((finish - self.served_batches for finish in self.active), self.paused)
 
     def stored(self, count: int, *, prompt: int) -> int:
         """Return the tokens that the oldest ``count`` hold in the KV cache [tokens]."""
@@ -178,25 +178,24 @@ class EqualRequests:
 
     def _prefill(self, room: int, places: int) -> tuple[int, int, int]:
         """Take prompts in order; return tokens, members, and the prompts completed."""
-        tokens = members = prefilled = 0
+        if room <= 0 or places <= 0:
+            return 0, 0, 0
         residents = self.decodes.count + bool(self.prompt_left)
-        while tokens < room and members < places:
-            if not self.prompt_left:
-                whole_fits = self.rule.chunked or self.prompt <= room - tokens
-                if residents >= self.resident_limit or not whole_fits:
-                    break
-                if not self.waiting:
-                    self.lacked_prompts = True
-                    break
-                self.waiting -= 1
-                residents += 1
-                self.prompt_left = self.prompt
-            take = min(self.prompt_left, room - tokens)
-            self.prompt_left -= take
-            tokens += take
-            members += 1
-            prefilled += not self.prompt_left
-        return tokens, members, prefilled
+        tokens = min(self.prompt_left, room)
+        begun = int(tokens > 0)
+        self.prompt_left -= tokens
+        # A prompt that is not done yet has taken all the room.
+        left, prompt = room - tokens, self.prompt
+        fit = -(-left // prompt) if self.rule.chunked else left // prompt
+        fit = max(0, min(fit, places - begun, self.resident_limit - residents))
+        self.lacked_prompts |= self.waiting < fit
+        new = int(min(fit, self.waiting))
+        self.waiting -= new
+        taken = min(new * prompt, left)
+        if new:
+            self.prompt_left = new * prompt - taken
+        prefilled = begun + new - bool(self.prompt_left)
+        return tokens + taken, begun + new, prefilled
 
     def _stored(self, decode: int) -> int:
         return (
@@ -204,9 +203,10 @@ class EqualRequests:
         )
 
     def _join(self) -> None:
-        while self.next_arrival <= self.clock:
-            self.waiting += 1
-            self.next_arrival += self.gap
+        if self.next_arrival <= self.clock:
+            new = (self.clock - self.next_arrival) // self.gap + 1
+            self.waiting += new
+            self.next_arrival += new * self.gap
 
 
 def _exact_law(engine: Engine) -> Callable[[int, int, int], Fraction]:

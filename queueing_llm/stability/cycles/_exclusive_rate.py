@@ -11,15 +11,9 @@ arXiv:2606.00516, which has the fluid limit of one decode phase.
 import numpy as np
 
 from queueing_llm.evidence import CriticalRate, Evidence
-from queueing_llm.model import (
-    DeterministicLength,
-    Engine,
-    GeometricLength,
-    IndependentLengths,
-    Workload,
-)
-from queueing_llm.policies import Policy
-from queueing_llm.policies._exclusive import ExclusiveBatching
+from queueing_llm.model import Engine, Workload
+from queueing_llm.policies import ExclusiveBatching, Policy
+from queueing_llm.stability.cycles._request_laws import memoryless
 
 MOST_SLOTS = 2048
 NEGLIGIBLE = 1e-250
@@ -64,7 +58,7 @@ def exclusive_batching_rate(
     >>> round(exclusive_batching_rate(engine, load, policy).value, 3)
     11.601
     """
-    lengths = _lengths(workload)
+    lengths = memoryless(workload)
     if not isinstance(policy, ExclusiveBatching) or lengths is None:
         return None
     prompt, finishing = lengths
@@ -200,17 +194,6 @@ def _stationary(chances: np.ndarray) -> np.ndarray:
         # The last state may be rare: without rescaling the others would overflow.
         share /= share.max()
     return share / share.sum()
-
-
-def _lengths(workload: Workload) -> tuple[int, float] | None:
-    """Return the constant prompt and the chance to end with each token, if they are such."""
-    lengths = workload.classes[0].lengths
-    if len(workload.classes) > 1 or not isinstance(lengths, IndependentLengths):
-        return None
-    prompt, output = lengths.prompt, lengths.output
-    if not isinstance(prompt, DeterministicLength) or not isinstance(output, GeometricLength):
-        return None
-    return prompt.tokens, 1 / float(output.mean)
 
 
 def _is_free(engine: Engine, workload: Workload, policy: ExclusiveBatching) -> bool:

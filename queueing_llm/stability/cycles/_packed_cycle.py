@@ -17,6 +17,8 @@ from queueing_llm.stability.cycles._request_laws import (
 RELATIVE_ERROR = 1e-11
 """Allowed for rounding in the transforms; the tests compare with exact fractions."""
 WIDEST = 1e-8
+NEGLIGIBLE = 1e-15
+"""A chance that is not told from the noise of the transforms."""
 
 
 def packed_cycle_rate(
@@ -62,14 +64,22 @@ def _independent_decodes(
     engine: Engine, workload: Workload, at_least: np.ndarray
 ) -> tuple[float, float] | None:
     """Return the mean decode time after a batch, and a bound of its error [s]."""
-    value = error = 0.0
     exactly = -np.diff(at_least, append=0.0)
-    for together in np.flatnonzero(exactly > 0) + 1:
+    likely = exactly > NEGLIGIBLE * exactly.max()
+    kept = np.flatnonzero(likely) + 1
+    value = error = longest = 0.0
+    for together in kept:
         spent = parting_seconds(engine, workload, int(together))
         if spent is None:
             return None
         value += float(exactly[together - 1]) * spent[0]
         error += float(exactly[together - 1]) * spent[1]
+        longest = spent[0] + spent[1]
+    # Fewer than the most of those finish no later, and more do in as many groups of as many.
+    groups = np.ceil(np.arange(1, len(exactly) + 1) / kept[-1])
+    left_out = np.where(likely, 0.0, abs(exactly)) @ groups
+    steps = np.asarray(engine.step_time(0, np.arange(1, len(exactly) + 1)), dtype=np.float64)
+    error += float(left_out * longest * steps.max() / steps.min())
     return value, error
 
 

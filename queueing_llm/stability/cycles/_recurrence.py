@@ -10,6 +10,7 @@ Decodes that were never served may have grown in the same way, unless a limit on
 counts them.
 """
 
+import operator
 from collections import Counter
 from fractions import Fraction
 from typing import NamedTuple, final
@@ -38,7 +39,7 @@ class Mark(NamedTuple):
         return cls(
             prompt_left=requests.prompt_left,
             begun=decodes.begun,
-            steps_left=decodes.steps_left,
+            steps_left=tuple(decodes.steps_left()),
             fresh=decodes.fresh,
             waiting=requests.waiting,
             until_arrival=requests.next_arrival - requests.clock,
@@ -61,7 +62,7 @@ class Mark(NamedTuple):
                 return False
         elif now.waiting < self.waiting or now.lacked_prompts:
             return False
-        return now.decodes.steps_left == self.steps_left
+        return all(map(operator.eq, self.steps_left, now.decodes.steps_left()))
 
 
 def first_recurrence(

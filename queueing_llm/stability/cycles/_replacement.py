@@ -11,15 +11,12 @@ a derivation of this project, not a result of arXiv:2504.07347.
 import numpy as np
 
 from queueing_llm.evidence import CriticalRate, Evidence
-from queueing_llm.model import (
-    DeterministicLength,
-    Engine,
-    GeometricLength,
-    IndependentLengths,
-    Workload,
-)
+from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import BatchRule, Policy
+from queueing_llm.stability.cycles._request_laws import memoryless
 
+MOST_PLACES = 2**20
+MOST_TERMS = 2**31
 RELATIVE_ERROR = 1e-11
 """Allowed for the binomial chances; the tests compare with exact fractions."""
 
@@ -44,7 +41,8 @@ def replacement_rate(engine: Engine, workload: Workload, policy: Policy) -> Crit
     -------
     CriticalRate or None
         Evidence ``NUMERICAL``; None if the rule or the limit is another one, prompts are
-        chunked or vary, outputs are not geometric, or the step time reads the KV cache.
+        chunked or vary, outputs are not geometric, the step time reads the KV cache, or there
+        are too many places.
 
     Examples
     --------
@@ -57,7 +55,7 @@ def replacement_rate(engine: Engine, workload: Workload, policy: Policy) -> Crit
     >>> round(replacement_rate(engine, load, rule).value, 4)
     9.4813
     """
-    lengths = _lengths(workload)
+    lengths = memoryless(workload)
     if lengths is None or not _is_covered(engine, workload, policy):
         return None
     prompt, finishing = lengths
@@ -65,6 +63,8 @@ def replacement_rate(engine: Engine, workload: Workload, policy: Policy) -> Crit
     if prompt > engine.token_budget or at_prefill == 1:
         return None
     places = min(engine.token_budget, engine.max_batch_size or engine.token_budget)
+    if places > MOST_PLACES or places * min(engine.token_budget // prompt, places) > MOST_TERMS:
+        return None
     filling = _filling_seconds(engine, places, prompt=prompt, at_prefill=at_prefill)
     cycle = float(engine.step_time(0, places)) + float(_binomial(places, finishing) @ filling)
     value = places * finishing / (1 - at_prefill) / cycle
@@ -76,17 +76,6 @@ def replacement_rate(engine: Engine, workload: Workload, policy: Policy) -> Crit
         evidence=Evidence.NUMERICAL,
         basis=basis,
     )
-
-
-def _lengths(workload: Workload) -> tuple[int, float] | None:
-    """Return the constant prompt and the chance to end with each token, if they are such."""
-    lengths = workload.classes[0].lengths
-    if len(workload.classes) > 1 or not isinstance(lengths, IndependentLengths):
-        return None
-    prompt, output = lengths.prompt, lengths.output
-    if not isinstance(prompt, DeterministicLength) or not isinstance(output, GeometricLength):
-        return None
-    return prompt.tokens, 1 / float(output.mean)
 
 
 def _is_covered(engine: Engine, workload: Workload, policy: Policy) -> bool:
@@ -104,13 +93,21 @@ def _filling_seconds(
     together = min(engine.token_budget // prompt, places)
     prefill = np.asarray(engine.step_time(prompt * np.arange(1, together + 1)))
     seconds = np.zeros(places + 1)
+    again = np.ones(1)
     for free in range(1, places + 1):
         started = min(free, together)
+        if len(again) <= started:
+            again = _with_one_more(again, at_prefill)
         # Of those started some end at once, and as many places are free again.
-        again = _binomial(started, at_prefill)
         later = again[:-1] @ seconds[free - started : free]
-        seconds[free] = (prefill[started - 1] + later) / (1 - again[-1])
+        seconds[free] = (prefill[started - 1] + later) / again[:-1].sum()
     return seconds
+
+
+def _with_one_more(chances: np.ndarray, chance: float) -> np.ndarray:
+    """Return the chances of 0, 1, ... successes in one more trial than before."""
+    more = np.convolve(chances, [1 - chance, chance])
+    return np.asarray(more / more.sum())
 
 
 def _binomial(count: int, chance: float) -> np.ndarray:

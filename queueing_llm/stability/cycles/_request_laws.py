@@ -7,8 +7,10 @@ import numpy as np
 
 from queueing_llm.model import (
     AbstractLength,
+    DeterministicLength,
     EmpiricalLength,
     EmpiricalLengths,
+    GeometricLength,
     IndependentLengths,
     RequestClass,
     Workload,
@@ -32,6 +34,17 @@ def has_independent_lengths(workload: Workload) -> bool:
     alike = moments.output_squared == moments.output**2
     one_law = isinstance(workload.classes[0].lengths, IndependentLengths)
     return alike or (len(workload.classes) == 1 and one_law)
+
+
+def memoryless(workload: Workload) -> tuple[int, float] | None:
+    """Return the constant prompt and the chance to end with each token, if they are such."""
+    lengths = workload.classes[0].lengths
+    if len(workload.classes) > 1 or not isinstance(lengths, IndependentLengths):
+        return None
+    prompt, output = lengths.prompt, lengths.output
+    if not isinstance(prompt, DeterministicLength) or not isinstance(output, GeometricLength):
+        return None
+    return prompt.tokens, 1 / float(output.mean)
 
 
 def survival(

@@ -1,6 +1,8 @@
 """Foster's drift with explicit constants: how a work-conserving engine returns."""
 
 from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Rational
 from typing import Annotated, final
 
 import numpy as np
@@ -45,7 +47,7 @@ class FosterDrift:
     >>> import queueing_llm as ql
     >>> engine = ql.Engine(step_time=ql.AffineStepTime(1, 1), token_budget=4)
     >>> load = ql.Workload.poisson(Fraction(1, 5), prompt_tokens=1, output_tokens=1)
-    >>> found = ql.foster_drift(engine, load, ql.SARATHI)
+    >>> found = ql.foster_drift(engine, load, policy=ql.SARATHI)
     >>> found.exceptional_tokens, found.drift, found.return_seconds(100)
     (6, Fraction(-2, 1), Fraction(485, 2))
     """
@@ -82,7 +84,7 @@ class FosterDrift:
         return ratio(tokens * self.batch_seconds, -self.drift)
 
 
-def foster_drift(engine: Engine, workload: Workload, policy: Policy) -> FosterDrift | None:
+def foster_drift(engine: Engine, workload: Workload, *, policy: Policy) -> FosterDrift | None:
     r"""Return the drift and its constants, where Theorem 2(b) gives stability.
 
     With :math:`T = t(b)`, :math:`t_m = \max_n t(n)`, work :math:`w` of a request,
@@ -108,7 +110,8 @@ def foster_drift(engine: Engine, workload: Workload, policy: Policy) -> FosterDr
     -------
     FosterDrift or None
         Exact for exact data; None unless all hypotheses of Theorem 2(b) hold, arrivals are
-        Poisson, lengths are bounded, and the load is below 1.
+        Poisson, lengths are bounded, no request has fewer than 0 decode steps, and the load
+        is below 1.
 
     Raises
     ------
@@ -128,13 +131,15 @@ def foster_drift(engine: Engine, workload: Workload, policy: Policy) -> FosterDr
     >>> engine = ql.Engine(step_time=step, token_budget=512)
     >>> load = ql.Workload.poisson(1, prompt_tokens=100, output_tokens=100)
     >>> half = load.scale_to(ql.capacity(engine, load).requests_per_second / 2)
-    >>> found = foster_drift(engine, half, ql.SARATHI)
+    >>> found = foster_drift(engine, half, policy=ql.SARATHI)
     >>> round(found.lower_bound), round(found.upper_bound)
     (100, 204628)
     """
     longest = workload.longest_request
     is_poisson = isinstance(workload.arrivals, PoissonArrivals) and workload.has_iid_lengths
     if not is_poisson or longest is None:
+        return None
+    if engine.decode_steps(workload.moments.shortest_output) < 0:
         return None
     if not all(h.holds for h in theorem_2_hypotheses(engine, workload, policy)):
         return None
@@ -167,7 +172,7 @@ def numeric_rate(workload: Workload) -> Real:
     if is_symbolic(rate) and not rate.is_number:
         msg = f"arrival_rate must be a number, got {rate!r}: substitute its symbols."
         raise InvalidArgument(msg)
-    return rate
+    return Fraction(rate) if isinstance(rate, Rational) else float(rate)
 
 
 def costliest_sizes(

@@ -42,7 +42,7 @@ class PeriodicBound:
     ...     ql.DeterministicArrivals.every(5),
     ...     ql.IndependentLengths(ql.DeterministicLength(1), ql.DeterministicLength(2)),
     ... )
-    >>> found = periodic_bound(engine, every, ql.SARATHI)
+    >>> found = periodic_bound(engine, every, policy=ql.SARATHI)
     >>> found.batch_end_tokens, found.any_time_tokens, found.return_seconds(100)
     (11, 15, Fraction(465, 1))
     """
@@ -80,7 +80,9 @@ class PeriodicBound:
         return math.ceil((excess + self.work_tokens - 1) / -self.drift) * self.batch_seconds
 
 
-def periodic_bound(engine: Engine, workload: Workload, policy: Policy) -> PeriodicBound | None:
+def periodic_bound(
+    engine: Engine, workload: Workload, *, policy: Policy
+) -> PeriodicBound | None:
     r"""Bound the backlog for evenly spaced arrivals, at a load up to exactly 1.
 
     With :math:`D` decode steps and work :math:`w` of a request, if
@@ -101,9 +103,9 @@ def periodic_bound(engine: Engine, workload: Workload, policy: Policy) -> Period
     -------
     PeriodicBound or None
         Integers, exact for the rate and the step times as given, floats at their exact
-        values. None unless arrivals are deterministic, lengths bounded, the policy
-        work-conserving, no limit but the token budget binds, the step time depends on the
-        token count alone, and :math:`\lambda w \le b / t(b)`.
+        values. None unless arrivals are deterministic, lengths bounded, no request has fewer
+        than 0 decode steps, the policy is work-conserving, no limit but the token budget binds,
+        the step time depends on the token count alone, and :math:`\lambda w \le b / t(b)`.
 
     Raises
     ------
@@ -134,7 +136,7 @@ def periodic_bound(engine: Engine, workload: Workload, policy: Policy) -> Period
     ...     ql.IndependentLengths(ql.DeterministicLength(100), ql.DeterministicLength(100)),
     ... )
     >>> critical = load.scale_to(ql.capacity(engine, load).requests_per_second)
-    >>> periodic_bound(engine, critical, ql.SARATHI).batch_end_tokens
+    >>> periodic_bound(engine, critical, policy=ql.SARATHI).batch_end_tokens
     51811
     """
     longest = workload.longest_request

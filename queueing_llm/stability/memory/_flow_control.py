@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, final
 
+import numpy as np
+
 from queueing_llm._ops import ratio
 from queueing_llm._validate import Domain, Real, check
 from queueing_llm.errors import InvalidArgument
@@ -98,10 +100,11 @@ def flow_control(
     (16240, True)
     """
     check(kv_capacity, "kv_capacity", Slots)
-    if not 0 < len(lifetimes) == len(budgets) == len(arrivals_per_batch):
+    shapes = {np.shape(numbers) for numbers in (lifetimes, budgets, arrivals_per_batch)}
+    if shapes != {(max(1, np.size(lifetimes)),)}:
         msg = (
             "lifetimes, budgets and arrivals_per_batch must have one entry for each class, got "
-            f"{len(lifetimes)}, {len(budgets)} and {len(arrivals_per_batch)}."
+            f"{lifetimes!r}, {budgets!r} and {arrivals_per_batch!r}."
         )
         raise InvalidArgument(msg)
     classes = list(zip(lifetimes, budgets, arrivals_per_batch, strict=True))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, final
 
+import numpy as np
+
 from queueing_llm._ops import Number, ratio
 from queueing_llm._validate import Domain, Real, Seconds, check
 from queueing_llm.errors import InvalidArgument
@@ -198,8 +200,8 @@ def mixture_rate(rates: Sequence[Real], shares: Sequence[Real]) -> Real:
     >>> mixture_rate([2, 3], shares=[1, 1])
     Fraction(12, 5)
     """
-    if len(rates) == 0 or len(rates) != len(shares):
-        msg = f"shares must have one entry for each of {len(rates)} rates, got {len(shares)}."
+    if not np.shape(rates) == np.shape(shares) == (max(1, np.size(rates)),):
+        msg = f"shares must have one entry for each of the rates {rates!r}, got {shares!r}."
         raise InvalidArgument(msg)
     for i, (rate, share) in enumerate(zip(rates, shares, strict=True)):
         check(rate, f"rates[{i}]", ComponentRate)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, final
 
+import numpy as np
+
 from queueing_llm._ops import ratio
 from queueing_llm._validate import Domain, Real, Seconds, check
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, Workload
 from queueing_llm.stability.memory._boundary_exponent import boundary_exponent
-from queueing_llm.stability.memory._wait import affine_law, stage_lifetime
+from queueing_llm.stability.memory._wait import affine_law, check_alike, stage_lifetime
 from queueing_llm.steptime import AffineStepTime
 
 Threshold = Annotated[int, Domain("n_k", "requests", at_least=1, integer=True)]
@@ -183,15 +185,7 @@ def _segments(engine: Engine, workload: Workload) -> tuple[int, list[int], list[
     for requests, share in zip(workload.classes, workload.shares, strict=True):
         moments = requests.lengths.moments
         prompts.add(moments.prompt)
-        constant = (
-            moments.prompt_squared == moments.prompt**2
-            and moments.output_squared == moments.output**2
-        )
-        if not constant:
-            msg = (
-                f"class {requests.name!r} must have constant lengths, got {requests.lengths!r}."
-            )
-            raise InvalidArgument(msg)
+        check_alike(requests)
         steps = int(engine.decode_steps(moments.output))
         segments.append((steps, workload.arrival_rate * share))
     outputs, rates = zip(*sorted(segments), strict=True)
@@ -205,7 +199,7 @@ def _segments(engine: Engine, workload: Workload) -> tuple[int, list[int], list[
 
 
 def _checked(thresholds: Sequence[int], segments: int) -> list[int]:
-    if len(thresholds) != segments:
+    if np.shape(thresholds) != (segments,):
         msg = (
             f"thresholds must have one entry for each of {segments} classes, got "
             f"thresholds={thresholds!r}."

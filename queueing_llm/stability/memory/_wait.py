@@ -6,7 +6,7 @@ from typing import final
 from queueing_llm._ops import Number, ratio
 from queueing_llm._validate import Real
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.model import Engine, Workload
+from queueing_llm.model import Engine, RequestClass, Workload
 from queueing_llm.model._arguments import check_kind
 from queueing_llm.stability.bounds._lifetime import kv_lifetime
 from queueing_llm.steptime import AffineStepTime
@@ -24,8 +24,8 @@ class FluidEquilibrium:
     iteration_seconds : number
         :math:`\Delta T^\star`, the time of a batch [s].
     stage_requests : tuple of number
-        :math:`n_j^\star = \lambda_j \Delta T^\star` of each class: in each of its stages, and
-        entering with each batch [requests].
+        :math:`n_j^\star = \lambda_j \Delta T^\star` of each class: entering with each batch
+        and, where its requests are alike, in each of their stages [requests].
     token_throughput : number
         :math:`Thr^\star = \sum_j \lambda_j l'_j` [decode tokens/s].
     load : number
@@ -33,7 +33,8 @@ class FluidEquilibrium:
     memory_load : number or None
         :math:`M^\star / C`; None without a KV capacity [1].
     is_sustainable : bool
-        Whether :math:`M^\star \le C`. If not, every policy is unstable.
+        Whether :math:`M^\star \le C`. If not, every policy is unstable that preempts nobody;
+        where a prefill yields no token or ``per_kv_token`` is at most ``per_token``, every one.
 
     Examples
     --------
@@ -70,13 +71,15 @@ def wait_equilibrium(engine: Engine, workload: Workload) -> FluidEquilibrium | N
     ----------
     engine, workload
         The system; the step time is an affine law with a positive base, and ``kv_capacity``
-        is :math:`C`. Other limits of the engine are not looked at.
+        is :math:`C`. Other limits of the engine are not looked at. Where lengths vary within
+        a class, their means count.
 
     Returns
     -------
     FluidEquilibrium or None
         Exact for exact data; None if :math:`\sum_j \lambda_j v_j \ge 1`: batches then grow
-        without bound whatever the memory, and above 1 every policy is unstable.
+        without bound whatever the memory, and above 1 every policy is unstable of which
+        ``is_sustainable`` says so.
 
     Raises
     ------
@@ -86,8 +89,10 @@ def wait_equilibrium(engine: Engine, workload: Workload) -> FluidEquilibrium | N
     Notes
     -----
     :math:`M^\star \le C` iff :math:`\lambda (d_0 A / C + v) \le 1`, the upper bound on every
-    policy of :func:`resource_prices`; ``proofs/wait_equilibrium_is_a_memory_bound.py``. That
-    WAIT attains it is asymptotic (arXiv:2504.11320), and greedy admission need not.
+    policy of :func:`resource_prices`; ``proofs/wait_equilibrium_is_a_memory_bound.py``. Where
+    a prefill yields a token and reading one costs more than computing one, policies that
+    preempt can exceed it: they recompute what others read. That WAIT attains it is asymptotic
+    (arXiv:2504.11320), and greedy admission need not.
 
     Examples
     --------
@@ -170,6 +175,15 @@ def class_costs(
         reads = moments.kv_reads(engine.decode_steps(0))
         seconds.append(law.per_token * tokens + law.per_kv_token * reads)
     return rates, held, seconds
+
+
+def check_alike(requests: RequestClass) -> None:
+    """Raise :class:`InvalidArgument` unless all requests of the class have equal lengths."""
+    moments = requests.lengths.moments
+    squares = moments.prompt_squared, moments.output_squared
+    if squares != (moments.prompt**2, moments.output**2):
+        msg = f"class {requests.name!r} must have constant lengths, got {requests.lengths!r}."
+        raise InvalidArgument(msg)
 
 
 def weighted(weights: list[Real], values: list[Real]) -> Real:

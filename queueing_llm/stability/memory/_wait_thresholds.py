@@ -5,17 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, final
 
+import numpy as np
+
 from queueing_llm._ops import ratio
 from queueing_llm._validate import Domain, Real, check
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, Workload
 from queueing_llm.stability.memory._wait import (
     affine_law,
+    check_alike,
     class_costs,
     wait_equilibrium,
     weighted,
 )
 
+MOST_ROUNDS = 2**16
 Threshold = Annotated[int, Domain("n_j", "requests", at_least=1, integer=True)]
 
 
@@ -70,7 +74,7 @@ def check_thresholds(
     Parameters
     ----------
     engine, workload
-        The system, as in :func:`wait_equilibrium`.
+        The system, as in :func:`wait_equilibrium`; requests of one class are alike.
     thresholds : sequence of int
         :math:`n_j` of each class of the workload [requests].
 
@@ -82,8 +86,8 @@ def check_thresholds(
     Raises
     ------
     InvalidArgument
-        If there is not one threshold of at least 1 for each class, or the step time is no
-        affine law with a positive base.
+        If there is not one threshold of at least 1 for each class, the lengths within a class
+        vary, or the step time is no affine law with a positive base.
 
     Examples
     --------
@@ -94,7 +98,7 @@ def check_thresholds(
     >>> found.memory_tokens, found.iteration_seconds, found.slack_seconds
     (Fraction(6, 1), Fraction(7, 1), (9.0,))
     """
-    if len(thresholds) != len(workload.classes):
+    if np.shape(thresholds) != (len(workload.classes),):
         msg = (
             f"thresholds must have one entry for each of {len(workload.classes)} classes, got "
             f"thresholds={thresholds!r}."
@@ -102,6 +106,8 @@ def check_thresholds(
         raise InvalidArgument(msg)
     for j, threshold in enumerate(thresholds):
         check(threshold, f"thresholds[{j}]", Threshold)
+    for requests in workload.classes:
+        check_alike(requests)
     law, counts = affine_law(engine), [int(n) for n in thresholds]
     rates, held, seconds = class_costs(engine, workload, law)
     memory, longest = weighted(counts, held), law.base + weighted(counts, seconds)
@@ -127,7 +133,7 @@ def smallest_thresholds(engine: Engine, workload: Workload) -> WaitThresholds | 
     Parameters
     ----------
     engine, workload
-        The system, as in :func:`wait_equilibrium`.
+        The system, as in :func:`check_thresholds`.
 
     Returns
     -------
@@ -137,7 +143,9 @@ def smallest_thresholds(engine: Engine, workload: Workload) -> WaitThresholds | 
     Raises
     ------
     InvalidArgument
-        If the step time is no affine law with a positive base.
+        If the step time is no affine law with a positive base, the lengths within a class
+        vary, or the load of several classes is so near 1 that the iteration, whose length
+        grows like one over what is left, is given up.
 
     Examples
     --------
@@ -148,6 +156,8 @@ def smallest_thresholds(engine: Engine, workload: Workload) -> WaitThresholds | 
     >>> smallest_thresholds(engine, load).thresholds
     (1,)
     """
+    for requests in workload.classes:
+        check_alike(requests)
     start = wait_equilibrium(engine, workload)
     if start is None or not start.is_sustainable:
         return None
@@ -156,12 +166,21 @@ def smallest_thresholds(engine: Engine, workload: Workload) -> WaitThresholds | 
     counts: list[int] = []
     raised = [max(1, math.floor(n)) for n in start.stage_requests]
     most = math.inf if engine.kv_capacity is None else engine.kv_capacity
-    while counts != raised and weighted(raised, held) <= most:
+    for _ in range(MOST_ROUNDS):
+        if counts == raised or weighted(raised, held) > most:
+            break
         counts = raised
         longest = law.base + weighted(counts, seconds)
         raised = [
             _least_filling(rate, longest, n) for n, rate in zip(counts, rates, strict=True)
         ]
+    else:
+        msg = (
+            "arrival_rate must leave more of the time than a share of "
+            f"{float(1 - start.load):.3g} for the least thresholds to be found, got "
+            f"arrival_rate={workload.arrival_rate!r}: they are above {counts}."
+        )
+        raise InvalidArgument(msg)
     found = check_thresholds(engine, workload, raised)
     return found if found.is_feasible else None
 

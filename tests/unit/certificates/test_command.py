@@ -74,3 +74,13 @@ def test_json_that_is_no_certificate_is_rejected(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ql.certificates.Rejected):
         read_certificate(path).check()
+
+
+def test_a_field_that_stands_there_twice_is_bad_input(tmp_path, run):
+    """A reader would see 14 requests/s, the parser 20."""
+    path = tmp_path / "twice.json"
+    certify_overload(ENGINE, published(14)).write(path)
+    path.write_text(path.read_text().rstrip("}\n") + ', "arrival_rate": [20, 1]}')
+    status, _, complaint = run("check", path)
+    assert status == 2
+    assert "the field 'arrival_rate' stands there twice" in complaint

@@ -26,7 +26,7 @@ CAPACITY = Fraction(512) / Fraction("0.15316") / 241
 @pytest.mark.parametrize("policy", [ql.ORCA, ql.SARATHI, ql.VLLM_V1], ids=lambda p: p.name)
 def test_the_published_load_is_proved_stable(policy):
     certificate = certify_stability(ENGINE, LOAD, policy=policy)
-    found = ql.foster_drift(ENGINE, LOAD, policy)
+    found = ql.foster_drift(ENGINE, LOAD, policy=policy)
     assert Fraction(*certificate.document["decrease"]) == -found.drift
     checked = check_certificate(certificate, ENGINE, workload=LOAD, policy=policy)
     assert f"above {found.exceptional_tokens} tokens the backlog falls" in checked.statement

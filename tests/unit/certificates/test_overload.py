@@ -34,7 +34,7 @@ def test_the_verdict_carries_the_proof():
     checked = check_certificate(verdict.certificate, ENGINE, workload=published(14))
     assert checked.statement == (
         "at 14 requests/s no policy keeps up: the backlog, weighted by the prices, grows by at "
-        "least 0.00930047 seconds of work per second"
+        "least 0.00930046 seconds of work per second"
     )
 
 

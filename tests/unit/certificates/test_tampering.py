@@ -111,6 +111,7 @@ def change(node, path, value):
         ("overload with limits", ("engine", "kv_capacity"), None, "must be 0 without"),
         ("overload with limits", ("request", "output_tokens"), [1, 2], "at least 1"),
         ("overload with limits", ("request", "kv_reads"), [1, 1], "does not exceed 1"),
+        ("overload with limits", ("request", "output_tokens"), [1, 1], "without decode steps"),
         ("drift", ("decrease",), [0, 1], "not 0 fewer"),
         ("drift", ("decrease",), [129, 1], "not 129 fewer"),
         ("drift", ("arrival_rate",), [14, 1], "tokens arrive while a full batch serves 512"),
@@ -256,6 +257,12 @@ def test_numbers_too_long_for_a_float_are_checked():
     huge = document("overload")
     huge["arrival_rate"] = [10**1_900, 1]
     assert "1.00000e+1900" in check(huge).statement
+
+
+def test_the_sentence_claims_no_more_than_the_document():
+    """59523/6400000 s is 0.00930046875 s, and 4003743/31250 tokens are 128.119776."""
+    assert "at least 0.00930046 seconds" in FOUND["overload"].check().statement
+    assert "at least 128.119 tokens" in FOUND["drift"].check().statement
 
 
 def test_of_equal_fractions_the_checker_takes_any_but_the_system_must_match():

@@ -374,6 +374,9 @@ EVEN = ql.Workload.of(ql.DeterministicArrivals(1), LOAD.classes[0].lengths)
 RATE = ql.Workload.poisson(
     sympy.Symbol("rate", positive=True), prompt_tokens=9, output_tokens=9
 )
+SMALL = ql.Engine(step_time=ql.AffineStepTime(0.5, 0.125), token_budget=8)
+SHORT_PROMPTS = ql.Workload.poisson(0.1, prompt_tokens=ql.UniformLength(1, 8), output_tokens=3)
+DEPENDENT = ql.Workload.of(ql.PoissonArrivals(0.1), ql.EmpiricalLengths([3, 7], [2, 5]))
 EMITS = replace(ENGINE, first_token_from_prefill=True)
 
 
@@ -391,6 +394,8 @@ EMITS = replace(ENGINE, first_token_from_prefill=True)
         (replace(ENGINE, max_batch_size=100), LOAD, ql.ORCA, "closed form"),
         (ENGINE, LOAD, ql.ORCA.variant(chunked=False), "closed form"),
         (ENGINE, EVEN, ql.VANILLA_VLLM, "closed form"),
+        (SMALL, SHORT_PROMPTS, ql.VANILLA_VLLM, "closed form"),
+        (SMALL, DEPENDENT, ql.policy_named("vanilla_vllm:chunked"), "independent"),
     ],
 )
 def test_what_has_no_known_fluid_limit_is_refused(engine, workload, policy, match):
@@ -406,6 +411,7 @@ def test_what_has_no_known_fluid_limit_is_refused(engine, workload, policy, matc
         (ENGINE, EVEN, ql.FASTER_TRANSFORMER),
         (replace(ENGINE, max_batch_size=512), LOAD, ql.SARATHI),
         (ENGINE, ENDS_AT_ONCE, ql.VANILLA_VLLM),
+        (SMALL, SHORT_PROMPTS, ql.policy_named("vanilla_vllm:chunked")),
         (EMITS, LOAD, ql.ORCA),
     ],
 )
@@ -424,6 +430,22 @@ def test_their_neighbours_are_answered(engine, workload, policy):
 def test_an_initial_state_is_a_pair_of_numbers(initial, match):
     with pytest.raises(ql.InvalidArgument, match=match):
         fluid_path(ENGINE, LOAD, policy=ql.ORCA, initial=initial)
+
+
+def test_integers_of_numpy_do_not_overflow():
+    """Their products inside a Fraction would wrap around at 2^63."""
+    tokens = (10**17, 3 * 10**17)
+    exact = fluid_path(ENGINE, LOAD, policy=ql.ORCA, initial=FluidState(*tokens))
+    fixed = FluidState(*map(np.int64, tokens))
+    assert fluid_path(ENGINE, LOAD, policy=ql.ORCA, initial=fixed) == exact
+    assert exact.at(np.int64(10**13)) == exact.at(10**13)
+
+
+def test_a_path_beyond_the_floats_is_refused():
+    engine = ql.Engine(step_time=ql.AffineStepTime(1000.0, 1000.0), token_budget=4)
+    load = ql.Workload.poisson(1e-9, prompt_tokens=2, output_tokens=3)
+    with pytest.raises(ql.InvalidArgument, match="must give a path whose numbers fit a float"):
+        fluid_path(engine, load, policy=ql.ORCA, initial=FluidState(1e307))
 
 
 def test_decodes_are_refused_where_no_request_decodes():

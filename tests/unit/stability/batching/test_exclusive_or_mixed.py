@@ -65,7 +65,16 @@ def test_the_best_refill_is_right_for_any_ratio_of_costs(ratio):
     target, share = sympy.Float(ratio, 700), sympy.Float(found, 700)
     goal = share / (1 - share) + sympy.log(1 - share)
     # A share next to 1 has few digits left to tell how far it is from 1.
-    assert abs(goal / target - 1) < 4e-12 + 1e-15 * ratio
+    assert abs(goal / target - 1) < 1e-13 + 1e-15 * ratio
+
+
+@pytest.mark.parametrize("ratio", [1.1e-8, 3e-8, 1e-7, 1e-6, 1.1e-5])
+def test_the_series_hands_over_to_the_iteration_without_a_loss(ratio):
+    test_the_best_refill_is_right_for_any_ratio_of_costs.hypothesis.inner_test(ratio)
+
+
+def test_refills_that_cost_beyond_all_measure_take_all_slots():
+    assert best_refill_share(BatchingCosts(1e300, 0, 1e-300, 0, 1, (0, 0, 0)), 1) == 1
 
 
 def test_the_published_formulas_follow_from_the_cost_model():

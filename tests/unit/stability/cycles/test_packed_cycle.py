@@ -30,7 +30,11 @@ from queueing_llm.stability import (
     overload_growth,
     request_level_rate,
 )
-from queueing_llm.stability.cycles import _correlated_parting, _prompt_packing
+from queueing_llm.stability.cycles import (
+    _correlated_parting,
+    _packed_cycle,
+    _prompt_packing,
+)
 from queueing_llm.stability.cycles._packed_cycle import packed_cycle_rate
 from queueing_llm.steptime import AffineStepTime, StaircaseStepTime, TableStepTime
 from queueing_llm.traces import preset
@@ -349,6 +353,21 @@ def test_huge_or_vanishing_chances_are_answered_or_left_open():
     ]
     vast = Workload(PoissonArrivals(1), classes)
     assert request_level_rate(system, vast, CHUNKED) is None
+
+
+def test_chances_left_out_widen_the_interval(monkeypatch):
+    """Rare numbers of prompts are left out; the interval still holds the whole sum."""
+    system = Engine(AffineStepTime(1, Fraction(1, 100)), 40)
+    load = Workload.poisson(
+        1, prompt_tokens=UniformLength(1, 3), output_tokens=GeometricLength(9)
+    )
+    everything = packed_cycle_rate(system, load, chunked=True)
+    monkeypatch.setattr(_packed_cycle, "NEGLIGIBLE", 1e-9)
+    found = packed_cycle_rate(system, load, chunked=True)
+    assert found.value != everything.value
+    assert found.low < everything.low < everything.high < found.high
+    monkeypatch.setattr(_packed_cycle, "NEGLIGIBLE", 0.5)
+    assert packed_cycle_rate(system, load, chunked=True) is None
 
 
 def test_a_limit_that_may_bind_leaves_correlated_rows_open():

@@ -5,7 +5,12 @@ from fractions import Fraction
 import pytest
 
 import queueing_llm as ql
-from queueing_llm.stability.cycles._equal_requests import IDLE, Arrivals, EqualRequests
+from queueing_llm.stability.cycles._equal_requests import (
+    ENDLESS,
+    IDLE,
+    Arrivals,
+    EqualRequests,
+)
 from queueing_llm.stability.cycles._recurrence import Mark
 
 ENGINE = ql.Engine(ql.AffineStepTime(Fraction(1, 10), Fraction(1, 10)), 8)
@@ -57,3 +62,25 @@ def test_the_engine_idles_until_the_next_arrival():
     assert requests.step() == (5, 0, 0)
     assert requests.completed == 1
     assert requests.next_arrival == 5
+
+
+def test_arrivals_are_counted_not_awaited_one_by_one():
+    gap = Fraction(1, 10**12)
+    requests = EqualRequests(
+        ENGINE, ql.ORCA, prompt=5, steps=0, arrivals=Arrivals(Fraction(1, 3), gap)
+    )
+    requests.step()
+    requests.step()
+    elapsed = requests.clock - Fraction(1, 3)
+    assert requests.waiting + requests.prefilled == elapsed // gap + 1
+    assert requests.clock < requests.next_arrival <= requests.clock + gap
+
+
+def test_a_batch_of_very_many_prompts_is_formed_at_once():
+    engine = ql.Engine(ql.AffineStepTime(1, 0), 2**24)
+    requests = EqualRequests(
+        engine, ql.SARATHI.variant(chunked=False), prompt=1, steps=0, arrivals=ENDLESS
+    )
+    for batch in range(1, 1001):
+        assert requests.step() == (2**24, 0, 0)
+        assert requests.prefilled == batch * 2**24

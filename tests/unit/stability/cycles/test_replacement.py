@@ -83,6 +83,15 @@ def test_exact_fractions_lie_in_the_interval(budget, prompt, residents, mean, em
     assert found.low <= exactly(system, prompt, mean) <= found.high
 
 
+@pytest.mark.parametrize("excess", [10**6, 10**9, 10**12])
+def test_outputs_of_hardly_ever_more_than_one_token(excess):
+    """Almost all end with their prefill: a place stays free but for a tiny chance."""
+    system = engine(SMALL, 24, 12, first_token_from_prefill=True)
+    mean = 1 + Fraction(1, excess)
+    found = replacement_rate(system, load(2, GeometricLength(mean)), RULE)
+    assert found.low <= exactly(system, 2, mean) <= found.high
+
+
 def test_a_single_resident_by_hand():
     found = replacement_rate(engine(residents=1), load(129, GeometricLength(10)), RULE)
     assert found.value == pytest.approx(1 / float(A100(129) + 10 * A100(1)), rel=1e-12)
@@ -118,6 +127,8 @@ def test_in_overload_untouched_requests_wait():
         (engine(), load(129, GeometricLength(112)), FASTER_TRANSFORMER),
         (engine(), load(129, GeometricLength(112)), lambda state: RULE(state)),
         (engine(first_token_from_prefill=True), load(129, GeometricLength(1)), RULE),
+        (engine(token_budget=2**24, residents=2**24), load(129, GeometricLength(112)), RULE),
+        (engine(token_budget=2**20, residents=2**20), load(1, GeometricLength(112)), RULE),
         (engine(), Workload.of(PoissonArrivals(1), EmpiricalLengths([9], [1])), RULE),
         (
             engine(),

@@ -30,7 +30,7 @@ CAPACITY = ql.capacity(ENGINE, LOAD).requests_per_second
 )
 def test_the_bounds_enclose_the_simulated_backlog(load, lower, upper, simulated):
     workload = LOAD.scale_to(Fraction(load) * CAPACITY)
-    found = foster_drift(ENGINE, workload, ql.SARATHI)
+    found = foster_drift(ENGINE, workload, policy=ql.SARATHI)
     assert isinstance(found.upper_bound, Fraction)
     assert float(found.lower_bound) == pytest.approx(lower, rel=1e-12)
     assert float(found.upper_bound) == pytest.approx(upper, rel=1e-9)
@@ -52,7 +52,7 @@ def test_above_the_exceptional_set_batches_are_full_and_the_drift_is_right(emits
     lengths = ql.IndependentLengths(ql.UniformLength(1, 4), ql.UniformLength(1, 3))
     shape = ql.Workload.of(ql.PoissonArrivals(1), lengths)
     load = shape.scale_to(ql.capacity(engine, shape).requests_per_second * Fraction(4, 5))
-    found = foster_drift(engine, load, ql.ORCA)
+    found = foster_drift(engine, load, policy=ql.ORCA)
     assert found.exceptional_tokens == 3 * (7 - emits)
     assert found.drift == Fraction(-4, 5)
     runs = [_until_home(engine, load, found, seed=seed) for seed in range(20)]
@@ -70,7 +70,7 @@ def test_above_the_exceptional_set_batches_are_full_and_the_drift_is_right(emits
 
 
 def test_the_time_to_return_is_the_backlog_above_the_set_over_the_drift():
-    found = foster_drift(ENGINE, LOAD.scale_to(CAPACITY / 2), ql.SARATHI)
+    found = foster_drift(ENGINE, LOAD.scale_to(CAPACITY / 2), policy=ql.SARATHI)
     start = found.exceptional_tokens + 1
     assert found.return_seconds(start) == 512 / Fraction(256) * MAIN(512)
     assert found.return_seconds(start - 1) == 0
@@ -162,7 +162,7 @@ def test_the_drift_is_exact_and_foster_holds_in_every_small_state(rule):
     engine = ql.Engine(step_time=step, token_budget=2)
     lengths = ql.IndependentLengths(ql.UniformLength(1, 2), ql.DeterministicLength(1))
     load = ql.Workload.of(ql.PoissonArrivals(RATE), lengths)
-    found = foster_drift(engine, load, rule)
+    found = foster_drift(engine, load, policy=rule)
     constant = 2 * -found.drift * (found.upper_bound - found.exceptional_tokens)
     above, after_idling = 0, []
     for state in _small_states():
@@ -201,19 +201,35 @@ def test_the_drift_is_exact_and_foster_holds_in_every_small_state(rule):
         ),
         (ql.Engine(step_time=MAIN, token_budget=130), LOAD, ql.SARATHI),
         (ql.Engine(step_time=MAIN, token_budget=512, kv_capacity=4_000), LOAD, ql.SARATHI),
+        (
+            ql.Engine(step_time=MAIN, token_budget=512, first_token_from_prefill=True),
+            ql.Workload.poisson(1, prompt_tokens=1, output_tokens=0),
+            ql.SARATHI,
+        ),
     ],
-    ids=["critical", "overload", "policy", "arrivals", "unbounded", "budget", "memory"],
+    ids=[
+        "critical",
+        "overload",
+        "policy",
+        "arrivals",
+        "unbounded",
+        "budget",
+        "memory",
+        "no output",
+    ],
 )
 def test_nothing_is_claimed_where_a_hypothesis_fails(engine, workload, policy):
-    assert foster_drift(engine, workload, policy) is None
+    assert foster_drift(engine, workload, policy=policy) is None
 
 
 def test_a_negative_backlog_is_refused():
-    found = foster_drift(ENGINE, LOAD, ql.SARATHI)
+    found = foster_drift(ENGINE, LOAD, policy=ql.SARATHI)
     with pytest.raises(ql.InvalidArgument, match="backlog_tokens must be"):
         found.return_seconds(-1)
 
 
 def test_a_symbol_is_refused():
     with pytest.raises(ql.InvalidArgument, match="arrival_rate must be a number"):
-        foster_drift(ENGINE, LOAD.scale_to(sympy.Symbol("rate", positive=True)), ql.SARATHI)
+        foster_drift(
+            ENGINE, LOAD.scale_to(sympy.Symbol("rate", positive=True)), policy=ql.SARATHI
+        )

@@ -98,7 +98,9 @@ def systems(draw, most_spare=2):
 @given(systems(), st.sampled_from(POLICIES), st.sampled_from([0, 0.25, 7]))
 def test_no_work_conserving_run_exceeds_the_bound(system, policy, first):
     engine, shape, gap = system
-    found = periodic_bound(engine, evenly(gap, *shape, first=Fraction(first)), ql.SARATHI)
+    found = periodic_bound(
+        engine, evenly(gap, *shape, first=Fraction(first)), policy=ql.SARATHI
+    )
     times = [first + i * gap for i in range(ARRIVALS)]
     run = batches(engine, times, [shape] * ARRIVALS, policy)
     assert max(seen.end_backlog for seen in run) <= found.batch_end_tokens
@@ -116,8 +118,8 @@ def test_requests_that_differ_count_as_the_longest(system, data):
         ql.DeterministicArrivals.every(gap),
         ql.EmpiricalLengths(prompts, outputs, in_order=True),
     )
-    found = periodic_bound(engine, mixed, ql.SARATHI)
-    equal = periodic_bound(engine, evenly(gap, *longest), ql.SARATHI)
+    found = periodic_bound(engine, mixed, policy=ql.SARATHI)
+    equal = periodic_bound(engine, evenly(gap, *longest), policy=ql.SARATHI)
     if found is None:
         longest_work = engine.work_tokens(0, mixed.longest_request)
         assert longest_work > engine.work_tokens(*longest)
@@ -132,7 +134,7 @@ def test_requests_that_differ_count_as_the_longest(system, data):
 def test_a_burst_is_gone_by_the_time_that_is_stated(system, policy, burst, first):
     """Every path, from any backlog: all batches are full until the backlog is small."""
     engine, shape, gap = system
-    found = periodic_bound(engine, evenly(gap, *shape), ql.SARATHI)
+    found = periodic_bound(engine, evenly(gap, *shape), policy=ql.SARATHI)
     times = [0] * burst + [first + gap * i for i in range(ARRIVALS)]
     run = batches(engine, times, [shape] * len(times), policy)
     assert run[0].start_backlog == burst * found.work_tokens
@@ -150,7 +152,7 @@ def test_a_burst_is_gone_by_the_time_that_is_stated(system, policy, burst, first
 )
 def test_both_bounds_are_attained(seconds, shape, gap, policy):
     engine = small_engine(seconds)
-    found = periodic_bound(engine, evenly(gap, *shape), policy)
+    found = periodic_bound(engine, evenly(gap, *shape), policy=policy)
     run = batches(engine, [gap * i for i in range(ARRIVALS)], [shape] * ARRIVALS, policy)
     assert max(seen.end_backlog for seen in run) == found.batch_end_tokens
     assert max(seen.peak_backlog for seen in run) == found.any_time_tokens
@@ -160,7 +162,7 @@ def test_at_serving_scale_it_holds_at_load_one_within_a_factor_of_four():
     """The gap of 59.828125 ms is a whole number of ticks, so the run is exact."""
     load = evenly(200 * MAIN(512) / 512)
     for rule, share in ((ql.SARATHI, 0.27), (ql.ORCA, 0.37)):
-        found = periodic_bound(ENGINE, load, rule)
+        found = periodic_bound(ENGINE, load, policy=rule)
         assert found.drift == 0
         assert found.batch_end_tokens == 512 * 101 + 100 - 1
         run = ql.simulate(ENGINE, load, policy=rule, horizon=3_000, samples=60_001)
@@ -175,14 +177,14 @@ def test_with_times_that_never_fall_it_is_below_the_published_bound(system):
     engine, shape, gap = system
     law, budget = engine.step_time, engine.token_budget
     seconds = [law(n) for n in range(1, budget + 1)]
-    found = periodic_bound(engine, evenly(gap, *shape), ql.SARATHI)
+    found = periodic_bound(engine, evenly(gap, *shape), policy=ql.SARATHI)
     if seconds == sorted(seconds):
         assert found.batch_end_tokens <= budget * found.work_tokens
 
 
 def test_the_published_bound_fails_where_a_small_batch_is_slow():
     engine = small_engine([6, 1])
-    found = periodic_bound(engine, evenly(1, 1, 1), ql.ORCA)
+    found = periodic_bound(engine, evenly(1, 1, 1), policy=ql.ORCA)
     times = list(range(1, ARRIVALS))
     run = batches(engine, times, [(1, 1)] * len(times), ql.ORCA)
     largest = max(seen.end_backlog for seen in run)
@@ -191,16 +193,19 @@ def test_the_published_bound_fails_where_a_small_batch_is_slow():
 
 def test_overload_by_a_hair_has_no_bound_and_load_one_no_return():
     gap = 200 * MAIN(512) / 512
-    at_one = periodic_bound(ENGINE, evenly(gap), ql.SARATHI)
+    at_one = periodic_bound(ENGINE, evenly(gap), policy=ql.SARATHI)
     assert at_one.return_seconds(at_one.exceptional_tokens) == 0
     assert at_one.return_seconds(at_one.exceptional_tokens + 1) is None
-    assert periodic_bound(ENGINE, evenly(gap * (1 - Fraction(1, 10**12))), ql.SARATHI) is None
+    assert (
+        periodic_bound(ENGINE, evenly(gap * (1 - Fraction(1, 10**12))), policy=ql.SARATHI)
+        is None
+    )
 
 
 def test_floats_count_at_their_exact_values():
     law = ql.StaircaseStepTime(0.01128, 0.03547, 128)
     engine = ql.Engine(step_time=law, token_budget=512)
-    found = periodic_bound(engine, evenly(0.06), ql.SARATHI)
+    found = periodic_bound(engine, evenly(0.06), policy=ql.SARATHI)
     assert found.batch_seconds == Fraction(law(512))
     assert found.batch_end_tokens == 51_811 - 1
 
@@ -210,7 +215,7 @@ def test_full_batches_need_not_be_the_best():
     engine = ql.Engine(step_time=MAIN, token_budget=130)
     load = evenly(200 * MAIN(130) / 130)
     assert ql.best_rate(engine).batch_tokens == 128
-    assert periodic_bound(engine, load, ql.SARATHI).drift == 0
+    assert periodic_bound(engine, load, policy=ql.SARATHI).drift == 0
 
 
 @pytest.mark.parametrize(
@@ -250,15 +255,25 @@ def test_full_batches_need_not_be_the_best():
     ],
 )
 def test_nothing_is_claimed_where_a_hypothesis_fails(engine, workload, policy):
-    assert periodic_bound(engine, workload, policy) is None
+    assert periodic_bound(engine, workload, policy=policy) is None
 
 
 def test_a_negative_backlog_is_refused():
-    found = periodic_bound(ENGINE, evenly(1), ql.SARATHI)
+    found = periodic_bound(ENGINE, evenly(1), policy=ql.SARATHI)
     with pytest.raises(ql.InvalidArgument, match="backlog_tokens must be"):
         found.return_seconds(-1)
 
 
 def test_a_symbol_is_refused():
     with pytest.raises(ql.InvalidArgument, match="arrival_rate must be a number"):
-        periodic_bound(ENGINE, evenly(1 / sympy.Symbol("rate", positive=True)), ql.SARATHI)
+        periodic_bound(
+            ENGINE, evenly(1 / sympy.Symbol("rate", positive=True)), policy=ql.SARATHI
+        )
+
+
+def test_numbers_of_sympy_are_numbers():
+    for rate in (sympy.Rational(1, 2), sympy.Float(0.5)):
+        load = evenly(1).scale_to(rate)
+        assert periodic_bound(ENGINE, load, policy=ql.SARATHI) == periodic_bound(
+            ENGINE, evenly(2), policy=ql.SARATHI
+        )

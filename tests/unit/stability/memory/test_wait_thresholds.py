@@ -90,6 +90,14 @@ def test_near_the_pole_the_search_is_short():
     assert smallest_thresholds(engine, load.scale_to(pole)) is None
 
 
+def test_a_search_that_would_take_too_long_is_given_up_aloud():
+    """A rare class beside a heavy one: every round adds a request or two of a trillion."""
+    engine, load = wait_engine(), mixed((4, 2, 1), (5, 2, 1e-9), rate=1.0)
+    pole = 1 / wait_equilibrium(engine, load).load
+    with pytest.raises(ql.InvalidArgument, match="must leave more of the time"):
+        smallest_thresholds(engine, load.scale_to(pole * (1 - 1e-12)))
+
+
 def test_the_policy_holds_what_they_say_and_keeps_up():
     found = smallest_thresholds(wait_engine(79), LOAD)
     policy = Wait(found.thresholds)
@@ -116,4 +124,19 @@ def test_thresholds_that_do_not_fill_in_time_fall_behind():
 )
 def test_bad_thresholds_are_named(thresholds, message):
     with pytest.raises(ql.InvalidArgument, match=message):
+        check_thresholds(wait_engine(), LOAD, thresholds)
+
+
+def test_lengths_that_vary_within_a_class_are_refused():
+    """Their sums are means only, and so no bound of what residents hold."""
+    load = ql.Workload.poisson(1, prompt_tokens=4, output_tokens=ql.GeometricLength(3))
+    assert wait_equilibrium(wait_engine(), load) is not None
+    for question in (smallest_thresholds, lambda *system: check_thresholds(*system, [1])):
+        with pytest.raises(ql.InvalidArgument, match="must have constant lengths"):
+            question(wait_engine(), load)
+
+
+@pytest.mark.parametrize("thresholds", [None, 4, [[1], [2]]])
+def test_what_is_no_list_of_thresholds_is_named(thresholds):
+    with pytest.raises(ql.InvalidArgument, match="one entry for each of 2 classes"):
         check_thresholds(wait_engine(), LOAD, thresholds)

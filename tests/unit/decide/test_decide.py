@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import queueing_llm as ql
-from queueing_llm import decide
+from queueing_llm.decide import _critical
 from queueing_llm.evidence import CriticalRate, Evidence, Status
 
 A100 = ql.StaircaseStepTime(Fraction(1128, 100_000), Fraction(3547, 100_000), 128)
@@ -39,7 +39,7 @@ def simulated(monkeypatch):
             value = None if evidence is Evidence.NONE else (low + high) / 2
             return CriticalRate(value, low, high, evidence, "as the test says")
 
-        monkeypatch.setattr(decide, "bracket_critical_rate", stand_in)
+        monkeypatch.setattr(_critical, "bracket_critical_rate", stand_in)
         return asked
 
     return answer
@@ -299,6 +299,40 @@ def test_whole_prompts_that_preemption_makes_too_long_are_explained():
         step_time=ql.AffineStepTime(0.01, 0.0001), token_budget=128, kv_capacity=150
     )
     assert ql.critical_rate(roomy, requests, policy=ql.VANILLA_VLLM).value > 0
+
+
+@pytest.mark.parametrize("policy", ql.POLICIES.values(), ids=lambda rule: rule.name)
+def test_even_arrivals_need_not_fill_the_batches_that_serve_least(policy):
+    """One request alone takes 1 + 1 s and the next comes after 3 s; two together take 22 s."""
+    law = ql.HingeStepTime(floor=1, per_token=10, knee=1)
+    system = ql.Engine(step_time=law, token_budget=2)
+    lengths = ql.IndependentLengths(ql.DeterministicLength(1), ql.DeterministicLength(1))
+    even = ql.Workload.of(ql.DeterministicArrivals.every(3), lengths)
+    verdict = ql.check_stability(system, even, policy=policy)
+    assert (verdict.status, verdict.growth) == (Status.STABLE, 0)
+    assert verdict.evidence is Evidence.NUMERICAL
+    assert verdict.margin is None
+    random = ql.Workload.of(ql.PoissonArrivals(Fraction(1, 3)), lengths)
+    verdict = ql.check_stability(system, random, policy=policy)
+    assert verdict.status is Status.UNSTABLE
+    assert "without surges" not in verdict.reason
+
+
+def test_a_rate_of_a_saturated_engine_is_called_that_where_arrivals_are_nearly_even():
+    law = ql.HingeStepTime(floor=1, per_token=10, knee=1)
+    system = ql.Engine(step_time=law, token_budget=2)
+    gaps, lengths = ql.RenewalArrivals([3, 4]), load(1, 1, 1).classes[0].lengths
+    verdict = ql.check_stability(system, ql.Workload.of(gaps, lengths), policy=ql.SARATHI)
+    assert verdict.reason.endswith("an engine whose smaller batches serve more")
+    twice = ql.Workload.of(gaps, lengths).scale_to(2)
+    assert "without surges" not in ql.check_stability(system, twice, policy=ql.SARATHI).reason
+
+
+def test_even_arrivals_that_saturate_keep_the_critical_rate():
+    even = ql.Workload.of(ql.DeterministicArrivals(5), load().classes[0].lengths)
+    verdict = ql.check_stability(engine(), even, policy=ql.FASTER_TRANSFORMER)
+    assert verdict.status is Status.UNSTABLE
+    assert verdict.critical_rate.value < 5 < verdict.capacity.requests_per_second
 
 
 def test_a_policy_given_by_its_name_is_refused_with_the_way_to_find_it():
