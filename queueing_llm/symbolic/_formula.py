@@ -38,8 +38,8 @@ class Formula:
     --------
     >>> import queueing_llm as ql
     >>> formula = ql.symbolic.capacity("affine")
-    >>> formula.expression
-    b/((m_d + m_p)*(b*beta + c))
+    >>> print(formula)
+    capacity = b/((m_d + m_p)*(b*beta + c)) [requests/s]
     >>> formula.value(base=1, per_token=2, token_budget=8, mean_prompt=3, mean_output=1)
     Fraction(2, 17)
     """
@@ -98,8 +98,19 @@ class Formula:
             return _plain(result)
         return tuple(_plain(part) for part in result)
 
+    def __str__(self) -> str:
+        return f"{self.name} = {self.expression} [{self.unit}]"
+
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.equation}$"
+
+    def _latex(self, printer: Any) -> str:
+        """Let ``sympy.latex`` print the formula."""
+        return self.equation
+
+    def _sympy_(self) -> Any:
+        """Let SymPy take the formula for its expression."""
+        return self.expression
 
 
 def _sympified(word: str, number: Real) -> Any:

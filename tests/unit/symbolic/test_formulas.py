@@ -182,6 +182,8 @@ def test_published_figures():
 def test_a_formula_shows_itself_in_a_notebook():
     formula = symbolic.capacity("affine")
     assert formula._repr_latex_().startswith(r"$\displaystyle \lambda^{\star} = \frac{b}")
+    assert sympy.latex(formula) == formula.equation
+    assert sympy.sympify(formula) == formula.expression
     assert formula.legend["token_budget"] == "b [tokens]"
     assert set(formula.symbols.values()) == formula.expression.free_symbols
 
