@@ -90,6 +90,14 @@ def is_symbolic(value: object) -> bool:
     return type(value).__module__.partition(".")[0] == "sympy"
 
 
+def unboxed(value: Any) -> Any:
+    """Return a scalar of NumPy as a Python number, and anything else as it is.
+
+    Integers of fixed width would overflow inside a Fraction, and arrays cost it its exactness.
+    """
+    return value.item() if isinstance(value, np.generic) else value
+
+
 @functools.cache
 def domains(cls: type) -> dict[str, Domain]:
     """Return the declared domain of each field of ``cls``, in field order."""
@@ -105,14 +113,14 @@ def domains(cls: type) -> dict[str, Domain]:
 def validate(model: object) -> None:
     """Check every field of ``model`` against its declared domain.
 
-    A scalar of NumPy becomes a Python number: its integers would overflow inside a Fraction.
+    A scalar of NumPy becomes a Python number.
     """
     cls: Any = type(model)
     for name, domain in domains(cls).items():
         value = getattr(model, name)
         domain.check(name, value)
         if isinstance(value, np.generic):
-            object.__setattr__(model, name, value.item())
+            object.__setattr__(model, name, unboxed(value))
 
 
 def check(value: Real, name: str, annotation: Any) -> None:

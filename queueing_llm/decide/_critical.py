@@ -78,13 +78,22 @@ def critical_rate(
     >>> round(rate.value, 4), rate.evidence.value
     (13.871, 'theorem')
     """
-    check_policy(policy)
-    check(servers, "servers", Servers)
-    check(confidence, "confidence", Confidence)
-    check_answerable(engine, workload)
+    check_question(engine, workload, policy=policy, servers=servers, confidence=confidence)
     closed = closed_rate(engine, workload, policy, servers=servers)
-    if closed is not None:
-        return closed
+    return closed or simulated_rate(
+        engine, workload, policy=policy, confidence=confidence, seed=seed
+    )
+
+
+def simulated_rate(
+    engine: Engine,
+    workload: Workload,
+    *,
+    policy: Policy,
+    confidence: float,
+    seed: int | np.random.Generator,
+) -> CriticalRate:
+    """Return the critical rate of one engine from its simulated drift, and what may blur it."""
     measured = bracket_critical_rate(
         engine,
         workload,
@@ -144,7 +153,13 @@ def _on_servers(critical: CriticalRate, servers: int) -> CriticalRate:
     )
 
 
-def check_answerable(engine: Engine, workload: Workload) -> None:
+def check_question(
+    engine: Engine, workload: Workload, *, policy: Policy, servers: int, confidence: float
+) -> None:
+    """Raise :class:`InvalidArgument` unless stability is a question that can be asked."""
+    check_policy(policy)
+    check(servers, "servers", Servers)
+    check(confidence, "confidence", Confidence)
     if not workload.is_endless:
         msg = (
             "workload must go on for ever: a finite list of requests is always finished; "

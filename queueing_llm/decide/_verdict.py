@@ -2,14 +2,9 @@
 
 import numpy as np
 
-from queueing_llm._validate import Confidence, Real, check
+from queueing_llm._validate import Real
 from queueing_llm.certificates import certify_overload, certify_stability
-from queueing_llm.decide._critical import (
-    Servers,
-    check_answerable,
-    closed_rate,
-    critical_rate,
-)
+from queueing_llm.decide._critical import check_question, closed_rate, simulated_rate
 from queueing_llm.decide._start import (
     cycle_from_empty,
     is_even,
@@ -19,7 +14,7 @@ from queueing_llm.decide._start import (
 )
 from queueing_llm.evidence import Capacity, CriticalRate, Evidence, Status, Verdict
 from queueing_llm.model import Engine, Workload
-from queueing_llm.policies import Policy, check_policy
+from queueing_llm.policies import Policy
 from queueing_llm.stability import capacity, overload_growth
 
 FOSTER = (
@@ -76,10 +71,7 @@ def check_stability(
     >>> verdict.status.name, verdict.evidence.name, round(verdict.margin, 3)
     ('STABLE', 'THEOREM', 0.25)
     """
-    check_policy(policy)
-    check(servers, "servers", Servers)
-    check(confidence, "confidence", Confidence)
-    check_answerable(engine, workload)
+    check_question(engine, workload, policy=policy, servers=servers, confidence=confidence)
     ceiling = capacity(engine, workload, servers=servers)
     closed = closed_rate(engine, workload, policy, servers=servers)
     cycle = None
@@ -89,8 +81,8 @@ def check_stability(
         return verdict_of_cycle(
             cycle, engine, workload, policy=policy, ceiling=ceiling, saturated=closed
         )
-    critical = closed or critical_rate(
-        engine, workload, policy=policy, servers=servers, confidence=confidence, seed=seed
+    critical = closed or simulated_rate(
+        engine, workload, policy=policy, confidence=confidence, seed=seed
     )
     status, evidence, reason = _compare(workload.arrival_rate, critical, ceiling)
     if cycle is None and status is Status.UNSTABLE and critical.value and is_even(workload):

@@ -5,10 +5,8 @@ from dataclasses import astuple, dataclass
 from numbers import Rational
 from typing import Annotated, Literal, TypeAlias, final
 
-import numpy as np
-
 from queueing_llm._ops import maximum
-from queueing_llm._validate import Domain, Real, SecondsOrZero, check, validate
+from queueing_llm._validate import Domain, Real, SecondsOrZero, check, unboxed, validate
 from queueing_llm.evidence import Evidence, Hypothesis
 
 Mode: TypeAlias = Literal["empty", "prompts", "decodes", "both"]
@@ -148,8 +146,7 @@ class FluidPath:
         Fraction(26, 1)
         """
         check(time, "time", SecondsOrZero)
-        # The fixed-width integers of NumPy would overflow inside a Fraction.
-        time = time.item() if isinstance(time, np.generic) else time
+        time = unboxed(time)
         piece = self.pieces[bisect.bisect_right(self.times, time) - 1]
         elapsed = time - piece.begin
         prompt = piece.state.prompt_tokens + elapsed * piece.prompt_drift

@@ -19,9 +19,7 @@ from fractions import Fraction
 from numbers import Rational
 from typing import NamedTuple, final
 
-import numpy as np
-
-from queueing_llm._validate import Real
+from queueing_llm._validate import Real, unboxed
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.fluid._path import Mode
 
@@ -34,8 +32,7 @@ def exact_value(number: Real) -> Fraction:
     InvalidArgument
         If it is a symbol.
     """
-    # The fixed-width integers of NumPy would overflow inside a Fraction.
-    value = number.item() if isinstance(number, np.generic) else number
+    value = unboxed(number)
     try:
         return Fraction(value if isinstance(value, Rational) else float(value))
     except TypeError:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from queueing_llm._validate import TokensOrZero, check
+from queueing_llm._validate import TokensOrZero, check, unboxed
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.steptime._grid import Axis
 
@@ -22,8 +22,7 @@ def entries(
     if array.ndim != dimensions:
         msg = f"{name} must be a list of numbers nested {dimensions} deep, got {values!r}."
         raise InvalidArgument(msg)
-    flat = (v.item() if isinstance(v, np.generic) else v for v in array.flat)
-    return tuple(flat), array.shape
+    return tuple(map(unboxed, array.flat)), array.shape
 
 
 def check_axis(name: str, axis: Axis, *, least: int) -> None:

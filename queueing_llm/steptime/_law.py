@@ -7,7 +7,7 @@ from numbers import Real as RealNumber
 import numpy as np
 
 from queueing_llm._ops import Number, alike, is_array, is_false, namespace
-from queueing_llm._validate import Real, Tokens, check, is_symbolic
+from queueing_llm._validate import Real, Tokens, check, is_symbolic, unboxed
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.steptime._kernel_form import KernelForm
 
@@ -151,8 +151,7 @@ def check_limits(most_tokens: int, most_decode_tokens: int | None) -> None:
 
 
 def _count(name: str, value: Number) -> Number:
-    # A NumPy scalar is one number: as an array it would cost a Fraction its exactness.
-    number = value.item() if isinstance(value, np.generic) else value
+    number = unboxed(value)
     if not _is_numeric(number):
         msg = f"{name} must be a number or an array of numbers, got {name}={value!r}."
         raise InvalidArgument(msg)

@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 
 import numpy as np
 
-from queueing_llm._validate import Domain, Real, check, is_symbolic
+from queueing_llm._validate import Domain, Real, check, is_symbolic, unboxed
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine
 from queueing_llm.model._arguments import check_kind
@@ -80,8 +80,7 @@ class ClassKinds:
 
 def exactly(number: Real) -> Real:
     """Return a number as an integer or a Fraction; a float is taken at its exact value."""
-    # The fixed-width integers of NumPy would overflow inside a Fraction.
-    value = number.item() if isinstance(number, np.generic) else number
+    value = unboxed(number)
     if isinstance(value, Rational):
         return value
     if is_symbolic(value) and not value.is_number:

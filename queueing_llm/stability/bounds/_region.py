@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, final
 
-import numpy as np
-
 from queueing_llm._ops import ratio
-from queueing_llm._validate import Domain, Real, check, is_symbolic
+from queueing_llm._validate import Domain, Real, check, is_symbolic, unboxed
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, Workload
 from queueing_llm.model._arguments import check_kind
@@ -259,9 +257,7 @@ def stability_region(engine: Engine, *, longest_prompt: int | None = None) -> Re
 def _checked(prefill_rate: Real, decode_rate: Real) -> Pair:
     check(prefill_rate, "prefill_rate", PrefillRate)
     check(decode_rate, "decode_rate", DecodeRate)
-    # The fixed-width integers of NumPy would overflow inside a Fraction.
-    rates = (prefill_rate, decode_rate)
-    return tuple(r.item() if isinstance(r, np.generic) else r for r in rates)
+    return unboxed(prefill_rate), unboxed(decode_rate)
 
 
 def _check_numeric(batches: list[TimedBatch]) -> None:

@@ -125,11 +125,11 @@ def test_no_token_is_lost_and_nothing_is_negative(system, initial):
         assert min(piece.prefill_rate, piece.decode_rate) >= 0
         assert piece.prefill_rate + piece.decode_rate <= ql.best_rate(engine).tokens_per_second
         if after is not None:
-            elapsed = after.begin - piece.begin
-            assert elapsed > 0
+            lasts = after.begin - piece.begin
+            assert lasts > 0
             moved = (
-                piece.state.prompt_tokens + elapsed * piece.prompt_drift,
-                piece.state.decode_tokens + elapsed * piece.decode_drift,
+                piece.state.prompt_tokens + lasts * piece.prompt_drift,
+                piece.state.decode_tokens + lasts * piece.decode_drift,
             )
             assert moved == (after.state.prompt_tokens, after.state.decode_tokens)
     later = path.at(path.times[-1] + 100)

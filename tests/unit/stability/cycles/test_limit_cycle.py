@@ -85,8 +85,8 @@ def test_what_is_grown_exceeds_what_is_carried():
     assert run.requests_in_system[0, -1] == 275
     at_begin = run.requests_in_system[0][run.times >= float(found.since)]
     grown = 275 - at_begin[0]
-    elapsed = 500 - run.times[run.times >= float(found.since)][0]
-    assert abs(grown - float(found.growth) * elapsed) <= found.completed + 1
+    simulated_seconds = 500 - run.times[run.times >= float(found.since)][0]
+    assert abs(grown - float(found.growth) * simulated_seconds) <= found.completed + 1
 
 
 def test_the_same_load_is_carried_or_not_according_to_history():

@@ -71,8 +71,8 @@ def test_arrivals_are_counted_not_awaited_one_by_one():
     )
     requests.step()
     requests.step()
-    elapsed = requests.clock - Fraction(1, 3)
-    assert requests.waiting + requests.prefilled == elapsed // gap + 1
+    since_first = requests.clock - Fraction(1, 3)
+    assert requests.waiting + requests.prefilled == since_first // gap + 1
     assert requests.clock < requests.next_arrival <= requests.clock + gap
 
 
