@@ -16,6 +16,7 @@ from queueing_llm.model._lengths import (
     UniformLength,
 )
 from queueing_llm.model._moments import LengthMoments
+from queueing_llm.model._multiclass_network import MulticlassNetwork
 from queueing_llm.model._recorded_arrivals import ReplayArrivals, ScheduledArrivals
 from queueing_llm.model._renewal_arrivals import (
     DeterministicArrivals,
@@ -43,6 +44,7 @@ __all__ = [
     "IndependentLengths",
     "LengthMoments",
     "LognormalLength",
+    "MulticlassNetwork",
     "OnOffArrivals",
     "PoissonArrivals",
     "PoissonLength",
