@@ -2,7 +2,7 @@
 
 import sys
 
-from queueing_llm.certificates._check import Rejected
+from queueing_llm.certificates._checker import Rejected
 from queueing_llm.certificates._store import read_certificate
 from queueing_llm.errors import InvalidArgument
 

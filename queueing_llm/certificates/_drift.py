@@ -1,6 +1,6 @@
 """Write the certificate that a rule is stable, by the drift of full batches."""
 
-from queueing_llm.certificates._check import FORMAT, LARGEST_BUDGET, VERSION, check
+from queueing_llm.certificates._checker import FORMAT, LARGEST_BUDGET, VERSION, check
 from queueing_llm.certificates._store import Certificate
 from queueing_llm.certificates._system import drift_system, pair
 from queueing_llm.model import Engine, Workload

@@ -1,6 +1,6 @@
 """Write the certificate that no policy keeps up."""
 
-from queueing_llm.certificates._check import FORMAT, LARGEST_BUDGET, VERSION, check
+from queueing_llm.certificates._checker import FORMAT, LARGEST_BUDGET, VERSION, check
 from queueing_llm.certificates._store import Certificate
 from queueing_llm.certificates._system import overload_system, pair
 from queueing_llm.model import Engine, Workload

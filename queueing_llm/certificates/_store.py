@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from queueing_llm.certificates._check import Checked, check
+from queueing_llm.certificates._checker import Checked, check
 from queueing_llm.errors import InvalidArgument
 
 

@@ -9,11 +9,13 @@ import pytest
 import queueing_llm as ql
 from queueing_llm.certificates import (
     Certificate,
+    certify_feed_forward,
     certify_overload,
     certify_stability,
     read_certificate,
 )
 from queueing_llm.certificates.__main__ import main
+from queueing_llm.model import MulticlassNetwork
 
 STEP = ql.StaircaseStepTime(
     overhead=Fraction("0.01128"), per_block=Fraction("0.03547"), block=128
@@ -55,6 +57,16 @@ def test_files_of_both_kinds_are_checked_by_the_command(tmp_path, run):
     assert "REJECTED: work worth" in rejected
     command = [sys.executable, "-m", "queueing_llm.certificates", "check", str(bad)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+
+
+def test_a_file_about_a_network_is_checked_by_the_command(tmp_path, run):
+    path = tmp_path / "network.json"
+    one = MulticlassNetwork.with_routes(["A"], mean_service=[1], arrival_rates=[Fraction(1, 2)])
+    certify_feed_forward(one).write(path)
+    status, proved, _ = run("check", path)
+    assert status == 0
+    assert f"{path}: PROVED: the fluid model of every non-idling policy is stable" in proved
+    assert "no station is loaded to more than 0.5 (4 comparisons)" in proved
 
 
 def test_what_cannot_be_read_is_bad_input(tmp_path, run):

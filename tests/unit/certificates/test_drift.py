@@ -13,7 +13,7 @@ from queueing_llm.certificates import (
     certify_stability,
     check_certificate,
 )
-from queueing_llm.certificates import _check as checker
+from queueing_llm.certificates import _checker as checker
 
 STEP = ql.StaircaseStepTime(
     overhead=Fraction("0.01128"), per_block=Fraction("0.03547"), block=128

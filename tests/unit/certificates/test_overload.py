@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import queueing_llm as ql
 from queueing_llm.certificates import Rejected, certify_overload, check_certificate
-from queueing_llm.certificates import _check as checker
+from queueing_llm.certificates import _checker as checker
 
 STEP = ql.StaircaseStepTime(
     overhead=Fraction("0.01128"), per_block=Fraction("0.03547"), block=128
