@@ -114,7 +114,7 @@ def simulate(
     sample_at = clock.ticks(np.linspace(0.0, float(horizon), samples + 1))
     fast = isinstance(policy, BatchRule) and not transparent
     streams = _streams(workload, seed, replications, CHUNK if fast else SMALL_CHUNK)
-    with _bar(replications, show=progress) as report:
+    with progress_bar(replications, show=progress) as report:
 
         def one(i: int) -> Outcome:
             return outcome_of(
@@ -253,7 +253,7 @@ def _expected(workload: Workload, horizon: float) -> int:
 
 
 @contextlib.contextmanager
-def _bar(replications: int, *, show: bool) -> Iterator[Progress]:
+def progress_bar(replications: int, *, show: bool) -> Iterator[Progress]:
     if not show:
         yield lambda replication, fraction: None
         return
