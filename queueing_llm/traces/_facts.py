@@ -125,8 +125,8 @@ def trace_facts(trace: Trace) -> TraceFacts:
         gap_scv=None if gaps is None else float(np.var(gaps) / np.mean(gaps) ** 2),
         dispersion_10s=_dispersion(times, window=10),
         dispersion_60s=_dispersion(times, window=60),
-        prompt=_length_facts(p),
-        output=_length_facts(d),
+        prompt=length_facts(p),
+        output=length_facts(d),
         product_moment=float(np.mean(p * d)),
         pearson=_correlation(p, d),
         spearman=_correlation(rankdata(p), rankdata(d)),
@@ -140,7 +140,7 @@ def _refuse_other_than_trace(trace: object) -> None:
         raise InvalidArgument(msg)
 
 
-def _length_facts(tokens: np.ndarray) -> LengthFacts:
+def length_facts(tokens: np.ndarray) -> LengthFacts:
     median, p90, p99 = np.percentile(tokens, [50, 90, 99], method="inverted_cdf")
     return LengthFacts(
         mean=float(np.mean(tokens)),

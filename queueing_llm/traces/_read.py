@@ -65,8 +65,8 @@ def read_trace(
     (array([0., 2.]), {'zero output tokens': 1})
     >>> folder.cleanup()
     """
-    file = _path(path)
-    lines = _lines(file)
+    file = trace_file(path)
+    lines = trace_lines(file)
     known = (
         detected(file=str(file), line=lines[0])
         if format is None
@@ -90,14 +90,14 @@ def read_trace(
     )
 
 
-def _path(path: object) -> Path:
+def trace_file(path: object) -> Path:
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         msg = f"path must be the path of a trace file, got path={path!r}."
         raise InvalidArgument(msg)
     return Path(path)
 
 
-def _lines(file: Path) -> list[str]:
+def trace_lines(file: Path) -> list[str]:
     """Return the lines of a text file up to the last that is not empty."""
     try:
         text = file.read_bytes().decode("utf-8-sig").rstrip()
