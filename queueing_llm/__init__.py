@@ -1,8 +1,8 @@
 """Stability of LLM serving: engines, workloads, policies, and verdicts with evidence."""
 
-from queueing_llm import symbolic
+from queueing_llm import networks, symbolic
 from queueing_llm.certificates import Certificate, certify_overload, certify_stability
-from queueing_llm.decide import check_stability, critical_rate
+from queueing_llm.decide import NetworkVerdict, check_network, check_stability, critical_rate
 from queueing_llm.errors import (
     ConservationViolated,
     InvalidArgument,
@@ -30,6 +30,7 @@ from queueing_llm.model import (
     IndependentLengths,
     LengthMoments,
     LognormalLength,
+    MulticlassNetwork,
     OnOffArrivals,
     PoissonArrivals,
     PoissonLength,
@@ -40,6 +41,8 @@ from queueing_llm.model import (
     UniformLength,
     Workload,
 )
+from queueing_llm.model.agents import AgentNetwork
+from queueing_llm.networks import NetworkLoad, network_load
 from queueing_llm.policies import (
     FASTER_TRANSFORMER,
     ORCA,
@@ -58,6 +61,7 @@ from queueing_llm.policies import (
     policy_named,
 )
 from queueing_llm.simulate import Estimate, Run, bracket_critical_rate, simulate, watch
+from queueing_llm.simulate.networks import NetworkRun, simulate_network
 from queueing_llm.stability import (
     BatchingCosts,
     BestRate,
@@ -91,7 +95,15 @@ from queueing_llm.steptime import (
     StaircaseStepTime,
     TableStepTime,
 )
-from queueing_llm.traces import Preset, preset, preset_names, read_trace
+from queueing_llm.traces import (
+    Preset,
+    SessionTrace,
+    preset,
+    preset_names,
+    read_sessions,
+    read_trace,
+    session_network,
+)
 
 __all__ = [
     "FASTER_TRANSFORMER",
@@ -102,6 +114,7 @@ __all__ = [
     "VLLM_V1",
     "AbstractStepTime",
     "AffineStepTime",
+    "AgentNetwork",
     "Batch",
     "BatchArrivals",
     "BatchRule",
@@ -139,7 +152,11 @@ __all__ = [
     "LognormalLength",
     "MemoryThreshold",
     "MissingDependency",
+    "MulticlassNetwork",
     "NestedWait",
+    "NetworkLoad",
+    "NetworkRun",
+    "NetworkVerdict",
     "OnOffArrivals",
     "PeriodicBound",
     "PoissonArrivals",
@@ -153,6 +170,7 @@ __all__ = [
     "RequestClass",
     "RooflineStepTime",
     "Run",
+    "SessionTrace",
     "StaircaseStepTime",
     "Status",
     "TableStepTime",
@@ -167,6 +185,7 @@ __all__ = [
     "capacity",
     "certify_overload",
     "certify_stability",
+    "check_network",
     "check_stability",
     "class_region",
     "compare_batching",
@@ -175,12 +194,17 @@ __all__ = [
     "foster_drift",
     "limit_cycle",
     "memory_threshold",
+    "network_load",
+    "networks",
     "periodic_bound",
     "policy_named",
     "preset",
     "preset_names",
+    "read_sessions",
     "read_trace",
+    "session_network",
     "simulate",
+    "simulate_network",
     "smallest_thresholds",
     "stability_region",
     "symbolic",

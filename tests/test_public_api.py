@@ -41,6 +41,9 @@ WITHOUT_EXAMPLE = (
         "CriticalRate",
         "FluidPiece",
         "Hypothesis",
+        "NetworkLoad",
+        "NetworkRun",
+        "NetworkVerdict",
         "Run",
         "Verdict",
         # What a policy sees and returns, shown where a policy is written.

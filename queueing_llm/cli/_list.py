@@ -6,7 +6,12 @@ from rich.text import Text
 from queueing_llm.cli import _options as option
 from queueing_llm.cli._output import answers, print_json
 from queueing_llm.policies import POLICIES, BatchRule
-from queueing_llm.scenarios import load_scenario, scenario_names
+from queueing_llm.scenarios import (
+    load_network,
+    load_scenario,
+    network_names,
+    scenario_names,
+)
 from queueing_llm.traces import FORMATS, TraceFormat, preset, preset_names
 
 READINGS = {
@@ -19,9 +24,10 @@ READINGS = {
 
 
 def list_names(*, as_json: option.AsJson = False) -> int:
-    """List packaged scenarios, policies and their readings, presets and trace formats."""
+    """List packaged scenarios, networks, policies, readings, presets and trace formats."""
     names = {
         "scenarios": {name: load_scenario(name).description for name in scenario_names()},
+        "networks": {name: load_network(name).description for name in network_names()},
         "policies": {name: _rule_text(rule) for name, rule in POLICIES.items()},
         "readings": READINGS,
         "presets": {name: _preset_text(name) for name in preset_names()},

@@ -15,6 +15,7 @@ import typer
 
 from queueing_llm.cli._check import check
 from queueing_llm.cli._list import list_names
+from queueing_llm.cli._network import network
 from queueing_llm.cli._output import complain
 from queueing_llm.cli._region import region
 from queueing_llm.cli._simulate import simulate
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command("check")(check)
 app.command("simulate")(simulate)
 app.command("region")(region)
+app.command("network")(network)
 app.command("list")(list_names)
 
 

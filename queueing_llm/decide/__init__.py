@@ -6,6 +6,8 @@ the critical rate that comes back.
 """
 
 from queueing_llm.decide._critical import critical_rate
+from queueing_llm.decide._network import check_network
+from queueing_llm.decide._network_verdict import NetworkVerdict
 from queueing_llm.decide._verdict import check_stability
 
-__all__ = ["check_stability", "critical_rate"]
+__all__ = ["NetworkVerdict", "check_network", "check_stability", "critical_rate"]

@@ -47,12 +47,12 @@ def check_plot_path(path: str | os.PathLike[str]) -> None:
     if file.is_dir() or not target.exists() or not os.access(target, os.W_OK):
         msg = f"plot {str(file)!r} cannot be written: a file in a writable folder is accepted."
         raise InvalidArgument(msg)
-    _figure_class()
+    figure_class()
 
 
 def framed(title: str, *, height: float) -> "tuple[Figure, Axes]":
     """Return an empty figure of the given height [inches], and its axes."""
-    figure = _figure_class()(figsize=(7.2, height), layout="constrained")
+    figure = figure_class()(figsize=(7.2, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(textwrap.fill(title, TITLE_WIDTH), loc="left", fontsize=11)
     axes.xaxis.set_major_formatter("{x:,.10g}")
@@ -71,7 +71,7 @@ def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
         raise InvalidArgument(msg) from None
 
 
-def _figure_class() -> "type[Figure]":
+def figure_class() -> "type[Figure]":
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -1,18 +1,23 @@
-"""Scenarios: an engine and a workload in one TOML file, packaged ones by name."""
+"""Scenarios: an engine and a workload, or a network of agents, in one file; some by name."""
 
 from queueing_llm.scenarios._change import change_engine, change_workload
+from queueing_llm.scenarios._network import load_network, network_names
+from queueing_llm.scenarios._network_scenario import NetworkScenario
 from queueing_llm.scenarios._numbers import exact_number
 from queueing_llm.scenarios._read import load_scenario, scenario_names
 from queueing_llm.scenarios._scenario import Scenario
 from queueing_llm.scenarios._sources import Recording, read_recording
 
 __all__ = [
+    "NetworkScenario",
     "Recording",
     "Scenario",
     "change_engine",
     "change_workload",
     "exact_number",
+    "load_network",
     "load_scenario",
+    "network_names",
     "read_recording",
     "scenario_names",
 ]
