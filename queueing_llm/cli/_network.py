@@ -91,7 +91,7 @@ def network(
         verdict = check_network(agents)
     run = None
     if simulate is None:
-        _refuse_without_simulation(replications=replications, warmup=warmup)
+        _refuse_without_simulation(replications=replications, warmup=warmup, seed=seed)
     else:
         run = _simulated(
             agents, horizon=simulate, warmup=warmup, replications=replications, seed=seed
@@ -109,7 +109,7 @@ def network(
 
 
 def _refuse_without_simulation(**settings: float) -> None:
-    defaults = {"replications": 1, "warmup": 0.0}
+    defaults = {"replications": 1, "warmup": 0.0, "seed": 0}
     for name, value in settings.items():
         if value != defaults[name]:
             msg = f"--{name} needs --simulate SECONDS, got --{name} {value:g}."
@@ -145,6 +145,9 @@ def _refuse_files(plot: Path | None, certificate: Path | None) -> None:
         check_plot_path(plot)
     if certificate is not None and not certificate.parent.is_dir():
         msg = f"certificate {str(certificate)!r} cannot be written: its folder does not exist."
+        raise InvalidArgument(msg)
+    if certificate is not None and certificate.is_dir():
+        msg = f"certificate {str(certificate)!r} cannot be written: it is a folder."
         raise InvalidArgument(msg)
 
 

@@ -104,28 +104,33 @@ def _findings(verdict: NetworkVerdict) -> list[tuple[str, str]]:
     growth = verdict.growth_factor
     stable, unstable = verdict.stable_scaling, verdict.unstable_scaling
     is_sharp = stable == unstable
-    every = "under every work-conserving policy"
     return [
         ("capacity", _bound(verdict, verdict.nominal_scaling, "at most")),
         ("stable", _bound(verdict, stable, "below" if is_sharp else "up to")),
         ("unstable", _bound(verdict, unstable, "above" if is_sharp else "at")),
-        (
-            "in order",
-            _bound(
-                verdict,
-                verdict.any_policy_scaling,
-                f"stable {every} that finishes requests in order of their start, up to",
-            ),
-        ),
-        ("any order", _bound(verdict, verdict.any_order_scaling, f"stable {every}, up to")),
+        *_whatever_the_policy(verdict),
         ("basis", verdict.basis),
         ("cycle", f"a backlog grows {brief(growth)}-fold in a turn" if growth else ""),
-        *_labelled("shared", verdict.virtual_stations),
+        *_labelled("in turns", [f"never side by side: {v}" for v in verdict.virtual_stations]),
+        *_labelled("checked", [f"{h.name}: {h.how}" for h in verdict.hypotheses if h.holds]),
         *_labelled(
-            "rests on",
-            [f"{h.name}{'' if h.holds else ' (FAILS)'}: {h.how}" for h in verdict.hypotheses],
+            "not so", [f"{h.name}: {h.how}" for h in verdict.hypotheses if not h.holds]
         ),
         *_labelled("advice", verdict.advice),
+    ]
+
+
+def _whatever_the_policy(verdict: NetworkVerdict) -> list[tuple[str, str]]:
+    """Return up to where the network is stable without a look at its policies."""
+    every = "stable under every work-conserving policy"
+    in_order, any_order = verdict.any_policy_scaling, verdict.any_order_scaling
+    if in_order == any_order:
+        word = "below" if any_order == verdict.unstable_scaling else "up to"
+        return [("any policy", _bound(verdict, any_order, f"{every}, {word}"))]
+    ordered = f"{every} that finishes requests in order of their start, up to"
+    return [
+        ("in order", _bound(verdict, in_order, ordered)),
+        ("any order", _bound(verdict, any_order, f"{every}, up to")),
     ]
 
 
