@@ -10,6 +10,8 @@ import numpy as np
 from queueing_llm._validate import Domain, Real, validate
 from queueing_llm.model._lengths import AbstractLength
 
+CELLS = 2**13
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,16 @@ class PoissonLength(AbstractLength):
 
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Return ``size`` independent lengths, each by inverting one uniform number."""
-        distribution = _poisson_distribution(float(self.mean))
-        return 1 + np.searchsorted(distribution, rng.random(size), side="right")
+        distribution, guide = _poisson_tables(float(self.mean))
+        lengths = np.empty(size, dtype=np.int64)
+        # Blocks stay in the cache; numbers come in the same order whatever their size.
+        for first in range(0, size, CELLS):
+            block = lengths[first : first + CELLS]
+            uniform = rng.random(len(block))
+            np.take(guide, (uniform * CELLS).astype(np.intp), out=block, mode="clip")
+            split = np.flatnonzero(block == 0)
+            block[split] = 1 + np.searchsorted(distribution, uniform[split], side="right")
+        return lengths
 
 
 @final
@@ -158,11 +168,18 @@ def _poisson_rate(mean: float) -> float:
 
 
 @functools.lru_cache(maxsize=16)
-def _poisson_distribution(mean: float) -> np.ndarray:
-    """Return P(N <= k), k = 1, 2, ..., until it is 1 in double precision."""
+def _poisson_tables(mean: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return P(N <= k), k = 1, 2, ..., until it is 1 in double precision, and a guide to it.
+
+    The guide has the length that all uniform numbers of a cell ``[i, i + 1) / CELLS`` stand
+    for, or 0 if they do not all stand for the same. Whether a number lies in a cell is exact,
+    because ``CELLS`` is a power of two.
+    """
     rate = _poisson_rate(mean)
     most = math.ceil(rate + 12 * math.sqrt(rate) + 40)
-    return 1 - _poisson_survival(np.arange(1, most + 1), mean)
+    distribution = 1 - _poisson_survival(np.arange(1, most + 1), mean)
+    edges = 1 + np.searchsorted(distribution, np.arange(CELLS + 1) / CELLS, side="right")
+    return distribution, np.where(edges[:-1] == edges[1:], edges[:-1], 0)
 
 
 def _poisson_survival(tokens: np.ndarray, mean: float) -> np.ndarray:

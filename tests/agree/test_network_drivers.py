@@ -29,8 +29,8 @@ from queueing_llm.simulate.networks._kernel import (
     ARRIVED,
     BACKLOG,
     DONE,
+    HERE,
     NEEDS_SPACE,
-    SLOTS,
 )
 from queueing_llm.simulate.networks._layout import Layout
 from queueing_llm.simulate.networks._memory import Memory
@@ -302,6 +302,30 @@ def test_a_small_change_is_seen(changes):
     assert not np.array_equal(before, after)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "hit", "lost"),
+    [(1, 0, {1}), (1, 0.5, {0, 1}), (1, 1, {0}), (2, 0, {2}), (2, 0.5, {1}), (2, 1, {0})],
+)
+def test_the_smallest_contexts_go_along(tokens, hit, lost):
+    """A prompt of one token without an answer is the smallest context that there is."""
+    step = AffineStepTime(base=0.1, per_token=0.1, per_kv_token=0.01)
+    short = IndependentLengths(DeterministicLength(tokens), DeterministicLength(0))
+    long = IndependentLengths(DeterministicLength(1), DeterministicLength(2))
+    visits = (
+        Visit("a", "a", "jobs", (0,), short, DeterministicArrivals(0.2)),
+        Visit("b", "b", "jobs", (0,), long),
+    )
+    part = NetworkEngine("e", Engine(step_time=step, token_budget=4))
+    move = Move(0, 1, carries_context=True, prefix_cache_hit=hit)
+    fast, lean, slow, _ = both(AgentNetwork.of((part,), visits, (move,)), horizon=60.0)
+    assert_equal(fast, lean, slow)
+    first, second, once, twice = (fast.log[i::4, 3:6].tolist() for i in range(4))
+    assert first == [[tokens, 0, 0]] * len(first)
+    assert {prefill - 1 for prefill, _, _ in second} == lost
+    assert once == [[0, 1, tokens + 1]] * len(once)
+    assert twice == [[0, 1, tokens + 2]] * len(twice)
+
+
 def test_a_lost_token_is_noticed():
     """Control: the kernel's own count of tokens is compared with a new one."""
     layout = Layout.of(ordinary(), shares=None, tick=1e-9)
@@ -320,7 +344,7 @@ def test_a_lost_token_is_noticed():
     memory.engine[0, BACKLOG] -= 1
     memory.state[ARRIVED] += 1
     assert memory.difference() == "sessions"
-    memory.state[SLOTS] += 1
+    memory.visit[0, HERE] += 1
     assert memory.difference() == "branches"
 
 

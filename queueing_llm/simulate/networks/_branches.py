@@ -88,8 +88,19 @@ class Draws:
 
     def arrivals(self) -> Iterator[tuple[int, int]]:
         """Yield the tick and the kind of visit of every session."""
-        for ticks, visits in self._streams.arrivals(self._size):
-            yield from zip(ticks.tolist(), visits.tolist(), strict=True)
+        sources = [
+            self._sessions(order, visit, chunks)
+            for order, (visit, chunks) in enumerate(self._streams.arrivals(self._size))
+        ]
+        for tick, _, visit in heapq.merge(*sources):
+            yield tick, visit
+
+    def _sessions(
+        self, order: int, visit: int, chunks: Iterator[np.ndarray]
+    ) -> Iterator[tuple[int, int, int]]:
+        for ticks in chunks:
+            for tick in ticks.tolist():
+                yield tick, order, visit
 
     def _pairs(self, visit: int) -> Iterator[tuple[int, int]]:
         while True:

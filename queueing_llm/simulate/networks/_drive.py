@@ -75,11 +75,8 @@ def advance(memory: Memory, layout: Layout, horizon: int) -> int:
         horizon,
         layout.clock.tick,
         layout.most_moves,
-        tuple(layout.ways),
-        *memory.engines(),
-        *memory.branches(),
-        *memory.randomness(),
-        *memory.records(),
+        layout.has_forks,
+        *memory.arguments(),
     )
     return code
 

@@ -7,7 +7,8 @@ forms one. So the result does not depend on the order in which engines are looke
 
 **Branches.** A session is one branch, a fork makes more. A branch is a *slot*: a row of
 ``slot`` with where it is, its context and its request. Slots, sessions and the frames that
-remember open forks are taken from free lists. A tournament tree finds the engine whose batch
+remember open forks are taken from free lists; a session has a row only from its first fork
+on. Tournament trees find the source whose session arrives next and the engine whose batch
 ends next, a heap the delay that ends next.
 
 **Engines.** Waiting requests stand in a linked queue for each priority. Decode steps are
@@ -22,19 +23,28 @@ a stack, and turning it around gives the order of start.
 rows and space for logs are left; if not it returns what it needs, with its state stored, and
 goes on exactly there when called again.
 
-What runs once a step is inlined: a call that passes so many arrays costs more than it does.
+**Areas.** The time integral of a number is kept as ``area + number * (clock - base)``, so a
+change of the number at ``clock`` takes ``change * (clock - base)`` off ``area``. The base is
+the last sample, which keeps the terms small enough to be exact.
+
+**No references.** Nothing here allocates, so Numba need not count references to arrays, two
+locked instructions for each array at each call: that took a quarter of the time.
 
 **One file.** The compiled code is cached on disk by the time stamp of this file alone, so
 everything that it calls is in it.
 
 In the shape descriptions, ``N`` is the number of slots, ``E`` of engines, ``V`` of kinds of
-visit, ``S`` of samples, ``P`` the power of two from ``E`` on, ``G`` the size of the ring.
+visit, ``A`` of pairs of a visit and its engine, ``M`` of moves, ``C`` of sources of sessions,
+``S`` of samples, ``G`` the size of the ring.
 """
 
 from typing import Any
 
 import numpy as np
 from numba import njit
+
+COMPILED: Any = {"cache": True, "nogil": True, "_nrt": False}
+INLINED: Any = {**COMPILED, "forceinline": True}
 
 DONE, NEEDS_ARRIVALS, NEEDS_LENGTHS, NEEDS_TURNS, NEEDS_UNIFORMS, NEEDS_DELAYS = range(6)
 NEEDS_SPACE, NEEDS_LOG, NOT_CONSERVED, UNKNOWN_STEP = range(6, 10)
@@ -43,40 +53,50 @@ ENTER, TURN, SEND, LEAVE = range(4)
 
 # Positions in the int64 state vector.
 (
-    CLOCK, CURSOR, CURRENT, STAGE, PENDING, FINISHED, WHERE, SEQUENCE, HEAPED,
-    SLOTS, SLOT_FREE, SLOT_TOP, SESSION_FREE, SESSION_TOP, FRAMES, FRAME_FREE, FRAME_TOP,
-    UNIFORM, WAIT, SAMPLE, ARRIVED, COMPLETED, STEPS, LOGGED, SESSIONS_LOGGED, BLOCKS_LOGGED,
-    IDLE_COUNT, COMPLETE,
-) = range(28)  # fmt: skip
-STATE_SIZE = 28
+    CLOCK, BASE, CURRENT, STAGE, PENDING, FINISHED, WHERE, SEQUENCE, HEAPED,
+    SLOT_FREE, SLOT_TOP, SESSION_FREE, SESSION_TOP, FRAME_FREE, FRAME_TOP,
+    UNIFORM, WAIT, SAMPLE, ARRIVED, COMPLETED, LOGGED, SESSIONS_LOGGED, BLOCKS_LOGGED,
+    IDLE_COUNT,
+) = range(24)  # fmt: skip
+STATE_SIZE = 24
 
-# Columns of a slot: first those that an engine needs, in one line of the processor's cache.
-(
-    NEXT, CHAIN, FIN, VISIT, CONTEXT, PROMPT, OUTPUT, PREFILL,
-    BEFORE, AFTER, SESSION, FRAME, TURNS, FRESH, SINCE,
-) = range(15)  # fmt: skip
-SLOT_SIZE = 16
+# Columns of a slot: what every branch needs, in one line of the processor's cache, and what
+# only those need that wait for others, fork, take turns or are kept.
+LINK, FIN, VISIT, CONTEXT, PROMPT, OUTPUT, FRESH, SINCE = range(8)
+BEFORE, AFTER, SESSION, FRAME, TURNS, BEGAN, FIRST = range(7)
+SLOT_SIZE, EXTRA_SIZE = 8, 7
 
-# Columns of a session and of a frame; both begin with NEXT.
-FIRST, BEGAN, LIVE, ANSWERED = 1, 2, 3, 4
+# Columns of a session and of a frame; both begin with LINK.
+SESSION_BEGAN, SESSION_FIRST, LIVE, ANSWERED = range(1, 5)
 SESSION_SIZE = 5
 PARENT, EXPECTED, GATHERED, REFERENCES, FORK, FORKED, SUM_CONTEXT, SUM_FRESH = range(1, 9)
 FRAME_SIZE = 9
+
+# Columns of a source of sessions.
+ENTRY, TAKEN, READY = range(3)
 
 # Columns of an engine.
 (
     BEGIN, FLIGHT_X, FLIGHT_Y, DECODING, ACTIVE, STEP, PARTIAL, LEFT, FROZEN, LAST, KV,
     BACKLOG, QUEUE_LEFT, DECODE_LEFT, SERVED, BUSY, COUNT, SHORT, SHORT_END, IS_IDLE, KV_READ,
 ) = range(21)  # fmt: skip
-ENGINE_SIZE = 21
+ENGINE_SIZE = 24
 
 # Columns of a rule.
 MIXED, DECODE_FIRST, CHUNKED, EMITS, MOVES_BOUNDARY, BUDGET, MEMBERS, RESIDENTS = range(8)
-FIRST_ROW, HAS_MORE, ON_GRID = 8, 9, 10
-RULE_SIZE = 11
+FIRST_ROW, HAS_MORE, ON_GRID, QUEUE, QUEUE_END = range(8, 13)
+RULE_SIZE = 16
+
+# Columns of a kind of visit: what changes first, then what it is.
+(
+    HERE, ENTERED, USED_LENGTHS, USED_TURNS, HAS_TURNS, JOIN, DELAY, WAY,
+    WAY_END, SHORTEST, MOVE, MOVE_END, IS_CERTAIN, FORKS, TURN_CARRIES,
+) = range(15)  # fmt: skip
+VISIT_SIZE = 16
+ALL = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _multilinear(e: Any, x: Any, y: Any, kv: Any, shapes: Any, grids: Any, seconds: Any) -> Any:
     """Interpolate a step time on the grid of an engine; negative outside."""
     nx, ny, nk = shapes[e, 0], shapes[e, 1], shapes[e, 2]
@@ -99,45 +119,60 @@ def _multilinear(e: Any, x: Any, y: Any, kv: Any, shapes: Any, grids: Any, secon
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _cell(grid: Any, value: Any) -> Any:
     i = np.searchsorted(grid, value, side="right") - 1
     i = min(max(i, 0), grid.shape[0] - 2)
     return i, (value - grid[i]) / (grid[i + 1] - grid[i])
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _replay(tree: Any, ends: Any, e: Any) -> None:
-    """Find the next end again after that of one engine has changed; ties: first engine."""
-    i = (ends.shape[0] + e) >> 1
-    while i >= 1:
-        a, b = tree[2 * i], tree[2 * i + 1]
-        tree[i] = a if ends[a] <= ends[b] else b
+@njit(**INLINED)
+def replay(times: Any, winner: Any, leaf: Any, time: Any) -> None:
+    """Give a leaf of a tournament another time; ``winner[1]`` is the first of the earliest.
+
+    Node ``i`` has the children ``2 i`` and ``2 i + 1``, and the leaves are the last nodes.
+    """
+    best, who = time, np.int64(leaf)
+    i = (times.shape[0] >> 1) + leaf
+    times[i] = best
+    while i > 1:
+        other = times[i ^ 1]
+        # Nobody can predict who wins, so there is no branch: all ones if the other does.
+        loses = (other - best - (i & 1)) >> 63
+        best ^= (best ^ other) & loses
+        who ^= (who ^ winner[i ^ 1]) & loses
         i >>= 1
+        times[i] = best
+        winner[i] = who
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _heap_push(heap: Any, size: Any, time: Any, sequence: Any, value: Any) -> None:
     i = size
     while i > 0:
         up = (i - 1) >> 1
         if heap[up, 0] <= time:
             break
-        heap[i] = heap[up]
+        _heap_copy(heap, i, up)
         i = up
     heap[i, 0] = time
     heap[i, 1] = sequence
     heap[i, 2] = value
 
 
-@njit(cache=True, nogil=True)
+@njit(**INLINED)
+def _heap_copy(heap: Any, i: Any, j: Any) -> None:
+    heap[i, 0], heap[i, 1], heap[i, 2] = heap[j, 0], heap[j, 1], heap[j, 2]
+
+
+@njit(**COMPILED)
 def _is_before(heap: Any, i: Any, j: Any) -> Any:
     if heap[i, 0] != heap[j, 0]:
         return heap[i, 0] < heap[j, 0]
     return heap[i, 1] < heap[j, 1]
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _heap_pop(heap: Any, size: Any) -> Any:
     """Take the top of a heap of ``size`` rows; return its value."""
     value = heap[0, 2]
@@ -151,41 +186,46 @@ def _heap_pop(heap: Any, size: Any) -> Any:
             child += 1
         if not _is_before(heap, child, last):
             break
-        heap[i] = heap[child]
+        _heap_copy(heap, i, child)
         i = child
-    heap[i] = heap[last]
+    _heap_copy(heap, i, last)
     return value
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _retire(e: Any, engine: Any, slot: Any, ring: Any, moves_boundary: Any, emits: Any) -> Any:
+@njit(**INLINED)
+def _retire(
+    e: Any, engine: Any, slot: Any, extra: Any, ring: Any, moves_boundary: Any, emits: Any
+) -> Any:
     """End the batch of an engine; return the chain of requests that finished."""
     mask = ring.shape[1] - 1
     done = np.int64(-1)
     tail = np.int64(-1)
+    count, stored = np.int64(0), np.int64(0)
     if engine[e, FLIGHT_Y] > 0:
         bucket = engine[e, STEP] & mask
         i = np.int64(ring[e, bucket])
         ring[e, bucket] = -1
         tail = i
         while i >= 0:
-            before = slot[i, CHAIN]
-            slot[i, CHAIN] = done
+            before = slot[i, LINK]
+            slot[i, LINK] = done
             done = i
-            engine[e, DECODING] -= 1
-            engine[e, ACTIVE] -= 1
-            engine[e, KV] -= slot[i, CONTEXT] + slot[i, PROMPT] + slot[i, OUTPUT] - emits
+            count += 1
+            stored += slot[i, CONTEXT] + slot[i, PROMPT] + slot[i, OUTPUT] - emits
             if moves_boundary:
-                if slot[i, BEFORE] >= 0:
-                    slot[slot[i, BEFORE], AFTER] = slot[i, AFTER]
-                if slot[i, AFTER] >= 0:
-                    slot[slot[i, AFTER], BEFORE] = slot[i, BEFORE]
+                if extra[i, BEFORE] >= 0:
+                    extra[extra[i, BEFORE], AFTER] = extra[i, AFTER]
+                if extra[i, AFTER] >= 0:
+                    extra[extra[i, AFTER], BEFORE] = extra[i, BEFORE]
                 else:
-                    engine[e, LAST] = slot[i, BEFORE]
+                    engine[e, LAST] = extra[i, BEFORE]
             i = before
+        engine[e, DECODING] -= count
+        engine[e, ACTIVE] -= count
+        engine[e, KV] -= stored
     if engine[e, SHORT] >= 0:
         if tail >= 0:
-            slot[tail, CHAIN] = engine[e, SHORT]
+            slot[tail, LINK] = engine[e, SHORT]
         else:
             done = engine[e, SHORT]
         engine[e, SHORT] = -1
@@ -193,16 +233,18 @@ def _retire(e: Any, engine: Any, slot: Any, ring: Any, moves_boundary: Any, emit
     return done
 
 
-@njit(cache=True, nogil=True)
-def _move_boundary(e: Any, y: Any, engine: Any, slot: Any, ring: Any, emits: Any) -> None:
+@njit(**COMPILED)
+def _move_boundary(
+    e: Any, y: Any, engine: Any, slot: Any, extra: Any, ring: Any, emits: Any
+) -> None:
     """Make the ``y`` oldest decodes the active ones."""
     mask = ring.shape[1] - 1
     k = engine[e, STEP]
     while engine[e, ACTIVE] > y:
         frozen = engine[e, FROZEN]
-        i = slot[frozen, BEFORE] if frozen >= 0 else engine[e, LAST]
+        i = extra[frozen, BEFORE] if frozen >= 0 else engine[e, LAST]
         left = slot[i, FIN] - k
-        ring[e, slot[i, FIN] & mask] = slot[i, CHAIN]
+        ring[e, slot[i, FIN] & mask] = slot[i, LINK]
         slot[i, FIN] = -left
         engine[e, KV] -= slot[i, CONTEXT] + slot[i, PROMPT] + slot[i, OUTPUT] - emits - left
         engine[e, ACTIVE] -= 1
@@ -212,58 +254,70 @@ def _move_boundary(e: Any, y: Any, engine: Any, slot: Any, ring: Any, emits: Any
         left = -slot[i, FIN]
         slot[i, FIN] = k + left
         bucket = (k + left) & mask
-        slot[i, CHAIN] = ring[e, bucket]
+        slot[i, LINK] = ring[e, bucket]
         ring[e, bucket] = i
         engine[e, KV] += slot[i, CONTEXT] + slot[i, PROMPT] + slot[i, OUTPUT] - emits - left
         engine[e, ACTIVE] += 1
-        engine[e, FROZEN] = slot[i, AFTER]
+        engine[e, FROZEN] = extra[i, AFTER]
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _begin_decodes(
-    e: Any, entering: Any, engine: Any, slot: Any, ring: Any, moves_boundary: Any, emits: Any
+    e: Any,
+    entering: Any,
+    engine: Any,
+    slot: Any,
+    extra: Any,
+    ring: Any,
+    moves_boundary: Any,
+    emits: Any,
 ) -> None:
     """Let requests whose prompt is done decode, or finish if they have nothing to decode."""
     mask = ring.shape[1] - 1
     k = engine[e, STEP]
+    count, work, stored = np.int64(0), np.int64(0), np.int64(0)
     i = entering
     while i >= 0:
-        following = slot[i, CHAIN]
+        following = slot[i, LINK]
         left = slot[i, OUTPUT] - emits
-        engine[e, QUEUE_LEFT] -= left
+        work += left
         if left == 0:
-            slot[i, CHAIN] = -1
+            slot[i, LINK] = -1
             if engine[e, SHORT] < 0:
                 engine[e, SHORT] = i
             else:
-                slot[engine[e, SHORT_END], CHAIN] = i
+                slot[engine[e, SHORT_END], LINK] = i
             engine[e, SHORT_END] = i
             i = following
             continue
-        engine[e, DECODING] += 1
-        engine[e, DECODE_LEFT] += left
+        count += 1
         if moves_boundary:
             last = engine[e, LAST]
             slot[i, FIN] = -left
-            slot[i, BEFORE] = last
-            slot[i, AFTER] = -1
+            extra[i, BEFORE] = last
+            extra[i, AFTER] = -1
             if last >= 0:
-                slot[last, AFTER] = i
+                extra[last, AFTER] = i
             engine[e, LAST] = i
             if engine[e, FROZEN] < 0:
                 engine[e, FROZEN] = i
         else:
             bucket = (k + left) & mask
-            slot[i, CHAIN] = ring[e, bucket]
+            slot[i, LINK] = ring[e, bucket]
             ring[e, bucket] = i
-            engine[e, ACTIVE] += 1
-            engine[e, KV] += slot[i, CONTEXT] + slot[i, PROMPT]
+            stored += slot[i, CONTEXT] + slot[i, PROMPT]
         i = following
+    engine[e, QUEUE_LEFT] -= work
+    engine[e, DECODE_LEFT] += work
+    engine[e, DECODING] += count
+    if not moves_boundary:
+        engine[e, ACTIVE] += count
+        engine[e, KV] += stored
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(**INLINED)
 def _form(
-    e: Any, engine: Any, rule: Any, slot: Any, ring: Any, queue: Any, first_queue: Any,
+    e: Any, engine: Any, rule: Any, slot: Any, extra: Any, ring: Any, queue: Any,
     ticks_by_tokens: Any, more_ticks: Any, per_kv: Any, shapes: Any, grids: Any, seconds: Any,
     tick: Any,
 ) -> Any:  # fmt: skip
@@ -286,7 +340,7 @@ def _form(
     if mixed or not decode_first or wanted == 0:
         partial, left = engine[e, PARTIAL], engine[e, LEFT]
         residents = decoding + (1 if partial >= 0 else 0)
-        q, q_end = first_queue[e], first_queue[e + 1]
+        q, q_end = rule[e, QUEUE], rule[e, QUEUE_END]
         while room > 0 and places > 0:
             if partial < 0:
                 while q < q_end and queue[q, 0] < 0:
@@ -294,10 +348,10 @@ def _form(
                 if q == q_end or residents >= rule[e, RESIDENTS]:
                     break
                 i = queue[q, 0]
-                left = slot[i, PREFILL]
+                left = slot[i, PROMPT] + slot[i, FRESH]
                 if left > room and not chunked:
                     break
-                queue[q, 0] = slot[i, NEXT]
+                queue[q, 0] = slot[i, LINK]
                 if queue[q, 0] < 0:
                     queue[q, 1] = -1
                 residents += 1
@@ -309,9 +363,9 @@ def _form(
             left -= take
             if left > 0:
                 break
-            slot[partial, CHAIN] = -1
+            slot[partial, LINK] = -1
             if newest >= 0:
-                slot[newest, CHAIN] = partial
+                slot[newest, LINK] = partial
             else:
                 entering = partial
             newest = partial
@@ -326,7 +380,7 @@ def _form(
     read = np.int64(0)
     if y > 0:
         if moves_boundary:
-            _move_boundary(e, y, engine, slot, ring, emits)
+            _move_boundary(e, y, engine, slot, extra, ring, emits)
         read = engine[e, KV]
     engine[e, FLIGHT_X], engine[e, FLIGHT_Y], engine[e, KV_READ] = x, y, read
     if rule[e, ON_GRID] == 1:
@@ -348,14 +402,14 @@ def _form(
         engine[e, DECODE_LEFT] -= y
     engine[e, QUEUE_LEFT] -= x
     if entering >= 0:
-        _begin_decodes(e, entering, engine, slot, ring, moves_boundary, emits)
+        _begin_decodes(e, entering, engine, slot, extra, ring, moves_boundary, emits)
     if engine[e, QUEUE_LEFT] + engine[e, DECODE_LEFT] != engine[e, BACKLOG] - x - y:
         return np.int64(-2)
     return ticks
 
 
-@njit(cache=True, nogil=True)
-def tokens_left(engine: Any, slot: Any, ring: Any, queues: Any, emits: Any) -> Any:
+@njit(**COMPILED)
+def tokens_left(engine: Any, slot: Any, extra: Any, ring: Any, queues: Any, emits: Any) -> Any:
     """Count anew the tokens that an engine has yet to serve, after the batch in flight.
 
     Parameters are the rows of one engine, as for :func:`run`; ``queues`` holds the heads.
@@ -364,8 +418,8 @@ def tokens_left(engine: Any, slot: Any, ring: Any, queues: Any, emits: Any) -> A
     for q in range(queues.shape[0]):
         i = queues[q]
         while i >= 0:
-            total += slot[i, PREFILL] + slot[i, OUTPUT] - emits
-            i = slot[i, NEXT]
+            total += slot[i, PROMPT] + slot[i, FRESH] + slot[i, OUTPUT] - emits
+            i = slot[i, LINK]
     if engine[PARTIAL] >= 0:
         total += engine[LEFT] + slot[engine[PARTIAL], OUTPUT] - emits
     mask = ring.shape[0] - 1
@@ -373,49 +427,124 @@ def tokens_left(engine: Any, slot: Any, ring: Any, queues: Any, emits: Any) -> A
         i = np.int64(ring[(engine[STEP] + distance) & mask])
         while i >= 0:
             total += distance
-            i = slot[i, CHAIN]
+            i = slot[i, LINK]
     i = engine[FROZEN]
     while i >= 0:
         total -= slot[i, FIN]
-        i = slot[i, AFTER]
+        i = extra[i, AFTER]
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _record(
-    samples: Any, by_engine: Any, by_visit: Any, row: Any, at: Any, state: Any, engine: Any,
-    ends: Any, areas: Any, changed: Any, here: Any, visited: Any, sojourn: Any,
-) -> None:  # fmt: skip
+    samples: Any, by_engine: Any, by_visit: Any, row: Any, at: Any, base: Any, arrived: Any,
+    completed: Any, engine: Any, ends: Any, areas: Any, visit: Any, sojourn: Any,
+) -> Any:  # fmt: skip
+    """Record a sample, and let the areas begin anew there."""
     samples[row, 0] = at
-    samples[row, 1] = state[ARRIVED]
-    samples[row, 2] = state[COMPLETED]
-    samples[row, 3] = state[STEPS]
+    samples[row, 1] = arrived
+    samples[row, 2] = completed
+    samples[row, 3] = 0.0
+    passed = float(at - base)
+    leaf = ends.shape[0] >> 1
     for e in range(engine.shape[0]):
-        running = at - engine[e, BEGIN] if ends[e] < NEVER else 0
+        samples[row, 3] += engine[e, COUNT]
+        running = at - engine[e, BEGIN] if ends[leaf + e] < NEVER else 0
+        areas[e] += engine[e, BACKLOG] * passed
         by_engine[row, e, 0] = engine[e, BACKLOG]
         by_engine[row, e, 1] = engine[e, SERVED]
         by_engine[row, e, 2] = 0.0
         by_engine[row, e, 3] = engine[e, BUSY] + running
-        by_engine[row, e, 4] = areas[e] + engine[e, BACKLOG] * float(at - changed[e])
+        by_engine[row, e, 4] = areas[e]
         by_engine[row, e, 5] = engine[e, COUNT]
-    for v in range(here.shape[0]):
-        by_visit[row, v, 0] = here[v, 0]
-        by_visit[row, v, 1] = visited[v]
-        by_visit[row, v, 2] = visited[v] - here[v, 0]
-        by_visit[row, v, 3] = sojourn[v, 0] + here[v, 0] * float(at - here[v, 1])
+    for v in range(visit.shape[0]):
+        sojourn[v, 0] += visit[v, HERE] * passed
+        by_visit[row, v, 0] = visit[v, HERE]
+        by_visit[row, v, 1] = visit[v, ENTERED]
+        by_visit[row, v, 2] = visit[v, ENTERED] - visit[v, HERE]
+        by_visit[row, v, 3] = sojourn[v, 0]
         by_visit[row, v, 4] = sojourn[v, 1]
+    return at
 
 
-@njit(cache=True, nogil=True)
+@njit(**INLINED)
+def _carried(known: Any, carries: Any, miss: Any, uniforms: Any, uniform: Any) -> Any:
+    """Return the context that goes along, what of it is prefilled again, the next uniform."""
+    if carries == 0 or known == 0:
+        return np.int64(0), np.int64(0), uniform
+    if miss == 1.0:
+        return known, known, uniform
+    if miss == 0.0:
+        return known, np.int64(0), uniform
+    return known, np.int64(np.floor(miss * known + uniforms[uniform])), uniform + 1
+
+
+@njit(**INLINED)
+def _release(frame: Any, state: Any, held: Any) -> None:
+    """Let a branch go of a frame, and of those around it that only this one held."""
+    while held >= 0:
+        frame[held, REFERENCES] -= 1
+        if frame[held, REFERENCES] > 0:
+            break
+        above = frame[held, PARENT]
+        frame[held, LINK] = state[FRAME_FREE]
+        state[FRAME_FREE] = held
+        held = above
+
+
+@njit(**INLINED)
+def _end_branch(
+    current: Any, clock: Any, slot: Any, extra: Any, session: Any, state: Any,
+    session_log: Any, has_forks: Any,
+) -> None:  # fmt: skip
+    """Let a branch end, and its session if it was the last of it."""
+    s = extra[current, SESSION] if has_forks else np.int64(-1)
+    is_last = True
+    if s >= 0:
+        session[s, LIVE] -= 1
+        is_last = session[s, LIVE] == 0
+    if is_last:
+        state[COMPLETED] += 1
+        if session_log.shape[0] > 0:
+            line = state[SESSIONS_LOGGED]
+            session_log[line, 0] = (
+                session[s, SESSION_BEGAN] if s >= 0 else extra[current, BEGAN]
+            )
+            session_log[line, 1] = (
+                session[s, SESSION_FIRST] if s >= 0 else extra[current, FIRST]
+            )
+            session_log[line, 2] = session[s, ANSWERED] if s >= 0 else clock
+            session_log[line, 3] = clock
+            state[SESSIONS_LOGGED] += 1
+        if s >= 0:
+            session[s, LINK] = state[SESSION_FREE]
+            state[SESSION_FREE] = s
+    slot[current, LINK] = state[SLOT_FREE]
+    state[SLOT_FREE] = current
+
+
+@njit(**INLINED)
+def _new_row(rows: Any, state: Any, free: Any, top: Any) -> Any:
+    """Take a row from a free list, or the next one that was never used."""
+    i = state[free]
+    if i >= 0:
+        state[free] = rows[i, LINK]
+    else:
+        i = state[top]
+        state[top] += 1
+    return i
+
+
+@njit(**COMPILED)
 def run(
-    state: Any, horizon: Any, tick: Any, most_moves: Any,
-    ways: Any, engine: Any, rule: Any, first_queue: Any, queue: Any,
+    state: Any, horizon: Any, tick: Any, most_moves: Any, has_forks: Any,
+    visit: Any, law: Any, sojourn: Any, way: Any, share: Any, move: Any, edge: Any,
+    engine: Any, rule: Any, queue: Any, ring: Any, areas: Any, ends: Any, first_end: Any,
+    idle: Any,
     ticks_by_tokens: Any, more_ticks: Any, per_kv: Any, shapes: Any, grids: Any, seconds: Any,
-    ends: Any, tree: Any, idle: Any, areas: Any, changed: Any,
-    here: Any, visited: Any, sojourn: Any,
-    slot: Any, session: Any, frame: Any, heap: Any, ring: Any,
-    arrival: Any, arrival_visit: Any, prompts: Any, outputs: Any, turns: Any, uniforms: Any,
-    delays: Any, used: Any,
+    slot: Any, extra: Any, session: Any, frame: Any, heap: Any,
+    source: Any, arrival: Any, comes: Any, first_source: Any,
+    lengths: Any, turns: Any, uniforms: Any, delays: Any,
     sample_at: Any, samples: Any, by_engine: Any, by_visit: Any,
     log: Any, session_log: Any, block_log: Any,
 ) -> int:  # fmt: skip
@@ -425,113 +554,98 @@ def run(
     ----------
     state : int64 (STATE_SIZE,)
         Everything that survives between calls and has no array of its own; updated.
-    horizon, tick, most_moves : int, float, int
-        End [ticks], length of a tick [s], most moves out of one visit.
-    ways : Ways
-        Visits and moves.
-    engine, rule, first_queue, queue : int64 (E, ENGINE_SIZE), (E, RULE_SIZE), (E+1,), (Q, 2)
-        State and rule of the engines; head and tail of every queue.
+    horizon, tick, most_moves, has_forks : int, float, int, bool
+        End [ticks], length of a tick [s], most moves out of one visit, whether any forks.
+    visit, law, sojourn : int64 (V, VISIT_SIZE), float64 (V, 2), float64 (V, 2)
+        Kinds of visit; mean of a random delay and share of the context lost between turns;
+        area of the branches there, and time spent by those that left.
+    way, share : int64 (A, 2), float64 (A,)
+        Engine and queue of each way to serve a visit, and cumulative probability.
+    move, edge : int64 (M, 2), float64 (M, 2)
+        Next visit and whether the context goes along; cumulative probability, share lost.
+    engine, rule, queue, ring : int64 (E, ENGINE_SIZE), (E, RULE_SIZE), (Q, 2), int32 (E, G)
+        State and rule of the engines; head and tail of every queue; newest request of the
+        chain of each decode step.
+    areas, ends, first_end, idle : float64 (E,), int64 (2 P,), int64 (2 P,), int64 (E,)
+        Area of the backlog; tournament of the ends of batches, ``NEVER`` without one; who is
+        to form a batch.
     ticks_by_tokens, more_ticks, per_kv : int64 (T,), int64 (T,), float64 (E, 2)
         Step-time rows of the engines one after the other, and ticks per KV token.
     shapes, grids, seconds : int64 (E, 5), float64, float64
         Grids of the engines one after the other: three lengths, and where each begins.
-    ends, tree, idle : int64 (P,), int64 (2 P,), int64 (E,)
-        End of the batch of every engine, ``NEVER`` without one, who is first, and who is to
-        form a batch.
-    areas, changed : float64 (E,), int64 (E,)
-        Time integral of the backlog, and when it changed last.
-    here, visited, sojourn : int64 (V, 2), int64 (V,), float64 (V, 2)
-        Branches at each visit and when that changed last; how many entered; time integral
-        of the branches there, and the time spent by those that left.
-    slot, session, frame, heap : int64 (N, 16), (N, 5), (F, 9), (N, 3)
-        Branches, sessions, open forks, and delays by their end.
-    ring : int32 (E, G)
-        Newest request of the chain of each decode step.
-    arrival, arrival_visit : int64 (A,) x 2
-        Sessions to come, in order.
-    prompts, outputs, turns, uniforms, delays, used : int64 (V, n) x 3, float64 x 2, (V, 2)
-        Random numbers, and how many lengths and turns of each visit are used.
+    slot, extra, session, frame, heap : int64 (N, 8), (N, 7), (N, 5), (N, 9), (N, 3)
+        Branches, the rest of them, sessions, open forks, and delays by their end.
+    source, arrival, comes, first_source : int64 (C, 3), (C, n), (2 P,), (2 P,)
+        Sources of sessions, when those to come arrive, and the tournament of the next ones.
+    lengths, turns, uniforms, delays : int32 (V, n, 2), int64 (V, n), float64 x 2
+        Random numbers.
     sample_at, samples, by_engine, by_visit : int64 (S,), float64 (S, 4), (S, E, 6), (S, V, 5)
         Sample times in order (the last one is the horizon), and what is recorded.
     log, session_log, block_log : int64 (L, 6), (L, 4), (L, 3)
         Batches, finished sessions, joined forks; without rows if not kept.
     """
-    (
-        first_engine, first_move, engine_of, queue_of, share, target, edge, carries, miss,
-        delay, mean_delay, has_turns, turn_carries, turn_miss, shortest, forks, join,
-    ) = ways  # fmt: skip
-    clock, cursor = state[CLOCK], state[CURSOR]
+    clock, base = state[CLOCK], state[BASE]
     current, stage = state[CURRENT], state[STAGE]
     pending, finished = state[PENDING], state[FINISHED]
     row = state[SAMPLE]
     uniform, wait = state[UNIFORM], state[WAIT]
-    complete = state[COMPLETE] == 1
-    slots, frames_end = slot.shape[0], frame.shape[0]
+    slots, frames = slot.shape[0], frame.shape[0]
+    leaf = ends.shape[0] >> 1
     sample_next = sample_at[row] if row < sample_at.shape[0] else NEVER
     keeps_sessions = session_log.shape[0] > 0
+    passed = float(clock - base)
     code = DONE
     while True:
         if current < 0:
             if pending >= 0:
                 current, stage = pending, ENTER
-                pending = slot[current, NEXT]
+                pending = slot[current, LINK]
             elif finished >= 0:
                 current, stage = finished, LEAVE
-                finished = slot[current, CHAIN]
+                finished = slot[current, LINK]
         if current < 0:
             # The next event, or the next batches if nothing more happens at this tick.
-            if cursor == arrival.shape[0] and not complete:
-                code = NEEDS_ARRIVALS
-                break
-            come = arrival[cursor] if cursor < arrival.shape[0] else NEVER
+            come, end = comes[1], ends[1]
             release = heap[0, 0] if state[HEAPED] > 0 else NEVER
-            end = ends[tree[1]]
             if come == clock:
-                if state[SLOTS] + most_moves > slots:
+                if state[SLOT_TOP] + most_moves > slots:
                     code = NEEDS_SPACE
                     break
-                v = arrival_visit[cursor]
-                cursor += 1
-                s = state[SESSION_FREE]
-                if s >= 0:
-                    state[SESSION_FREE] = session[s, NEXT]
-                else:
-                    s = state[SESSION_TOP]
-                    state[SESSION_TOP] += 1
-                session[s, FIRST], session[s, BEGAN] = v, clock
-                session[s, LIVE], session[s, ANSWERED] = 1, -1
-                i = state[SLOT_FREE]
-                if i >= 0:
-                    state[SLOT_FREE] = slot[i, NEXT]
-                else:
-                    i = state[SLOT_TOP]
-                    state[SLOT_TOP] += 1
-                state[SLOTS] += 1
+                s = first_source[1]
+                current, stage = _new_row(slot, state, SLOT_FREE, SLOT_TOP), ENTER
+                slot[current, VISIT] = source[s, ENTRY]
+                slot[current, CONTEXT], slot[current, FRESH] = 0, 0
+                if has_forks:
+                    extra[current, SESSION], extra[current, FRAME] = -1, -1
+                if keeps_sessions:
+                    extra[current, BEGAN], extra[current, FIRST] = clock, source[s, ENTRY]
                 state[ARRIVED] += 1
-                slot[i, VISIT], slot[i, SESSION], slot[i, FRAME] = v, s, -1
-                slot[i, CONTEXT], slot[i, FRESH] = 0, 0
-                current, stage = i, ENTER
+                taken = source[s, TAKEN] + 1
+                source[s, TAKEN] = taken
+                if taken == source[s, READY]:
+                    code = NEEDS_ARRIVALS
+                    state[WHERE] = s
+                    break
+                replay(comes, first_source, s, arrival[s, taken])
             elif release == clock:
                 current, stage = _heap_pop(heap, state[HEAPED]), SEND
                 state[HEAPED] -= 1
             elif end == clock:
-                e = tree[1]
-                areas[e] += engine[e, BACKLOG] * float(clock - changed[e])
-                changed[e] = clock
+                e = first_end[1]
                 tokens = engine[e, FLIGHT_X] + engine[e, FLIGHT_Y]
+                areas[e] += float(tokens) * passed
                 engine[e, BACKLOG] -= tokens
                 engine[e, SERVED] += tokens
                 engine[e, BUSY] += clock - engine[e, BEGIN]
                 engine[e, COUNT] += 1
-                state[STEPS] += 1
                 finished = _retire(
-                    e, engine, slot, ring, rule[e, MOVES_BOUNDARY] == 1, rule[e, EMITS]
+                    e, engine, slot, extra, ring, rule[e, MOVES_BOUNDARY] == 1, rule[e, EMITS]
                 )
-                ends[e] = NEVER
-                _replay(tree, ends, e)
+                replay(ends, first_end, e, NEVER)
                 idle[state[IDLE_COUNT]] = e
                 engine[e, IS_IDLE] = 1
                 state[IDLE_COUNT] += 1
+                continue
             else:
                 if clock >= horizon:
                     break
@@ -545,7 +659,7 @@ def run(
                         e = idle[state[IDLE_COUNT]]
                         engine[e, IS_IDLE] = 0
                         ticks = _form(
-                            e, engine, rule, slot, ring, queue, first_queue, ticks_by_tokens,
+                            e, engine, rule, slot, extra, ring, queue, ticks_by_tokens,
                             more_ticks, per_kv, shapes, grids, seconds, tick,
                         )  # fmt: skip
                         if ticks < 0:
@@ -555,13 +669,12 @@ def run(
                         if ticks == 0:
                             continue
                         engine[e, BEGIN] = clock
-                        ends[e] = clock + ticks
-                        _replay(tree, ends, e)
+                        replay(ends, first_end, e, clock + ticks)
                         if log.shape[0] > 0:
                             line = state[LOGGED]
                             log[line, 0] = e
                             log[line, 1] = clock
-                            log[line, 2] = ends[e]
+                            log[line, 2] = clock + ticks
                             log[line, 3] = engine[e, FLIGHT_X]
                             log[line, 4] = engine[e, FLIGHT_Y]
                             log[line, 5] = engine[e, KV_READ]
@@ -569,21 +682,22 @@ def run(
                     if failed > 0:
                         code = int(failed)
                         break
-                    end = ends[tree[1]]
+                    end = ends[1]
                 upcoming = min(come, min(release, min(end, horizon)))
                 while sample_next < upcoming:
-                    _record(
-                        samples, by_engine, by_visit, row, sample_next, state, engine, ends,
-                        areas, changed, here, visited, sojourn,
+                    base = _record(
+                        samples, by_engine, by_visit, row, sample_next, base, state[ARRIVED],
+                        state[COMPLETED], engine, ends, areas, visit, sojourn,
                     )  # fmt: skip
                     row += 1
                     sample_next = sample_at[row] if row < sample_at.shape[0] else NEVER
                 clock = upcoming
-            continue
+                passed = float(clock - base)
+                continue
 
         v = slot[current, VISIT]
         if stage == ENTER:
-            if has_turns[v] and used[v, 1] == turns.shape[1]:
+            if visit[v, HAS_TURNS] and visit[v, USED_TURNS] == turns.shape[1]:
                 code = NEEDS_TURNS
                 state[WHERE] = v
                 break
@@ -594,15 +708,15 @@ def run(
                 if state[SESSIONS_LOGGED] == session_log.shape[0]:
                     code = NEEDS_LOG
                     break
-            f = slot[current, FRAME]
-            if join[v] > 0 and f >= 0:
+            if visit[v, JOIN] > 0 and extra[current, FRAME] >= 0:
+                f = extra[current, FRAME]
                 frame[f, GATHERED] += 1
                 gathered = frame[f, GATHERED]
                 frame[f, SUM_CONTEXT] += slot[current, CONTEXT]
                 frame[f, SUM_FRESH] += slot[current, FRESH]
-                goes_on = gathered == (frame[f, EXPECTED] if join[v] == 1 else 1)
+                goes_on = gathered == (frame[f, EXPECTED] if visit[v, JOIN] == ALL else 1)
                 if goes_on:
-                    if join[v] == 1:
+                    if visit[v, JOIN] == ALL:
                         slot[current, CONTEXT] = frame[f, SUM_CONTEXT]
                         slot[current, FRESH] = frame[f, SUM_FRESH]
                     if keeps_sessions:
@@ -612,57 +726,32 @@ def run(
                         block_log[line, 2] = clock
                         state[BLOCKS_LOGGED] += 1
                     above = frame[f, PARENT]
-                    slot[current, FRAME] = above
+                    extra[current, FRAME] = above
                     if above >= 0:
                         frame[above, REFERENCES] += 1
-                # The branch lets go of the frame, and of those that only this one held.
-                released = f
-                while released >= 0:
-                    frame[released, REFERENCES] -= 1
-                    if frame[released, REFERENCES] > 0:
-                        break
-                    above = frame[released, PARENT]
-                    frame[released, NEXT] = state[FRAME_FREE]
-                    state[FRAME_FREE] = released
-                    state[FRAMES] -= 1
-                    released = above
+                _release(frame, state, f)
                 if not goes_on:
-                    s = slot[current, SESSION]
-                    session[s, LIVE] -= 1
-                    if session[s, LIVE] == 0:
-                        state[COMPLETED] += 1
-                        if keeps_sessions:
-                            line = state[SESSIONS_LOGGED]
-                            session_log[line, 0] = session[s, BEGAN]
-                            session_log[line, 1] = session[s, FIRST]
-                            session_log[line, 2] = session[s, ANSWERED]
-                            session_log[line, 3] = clock
-                            state[SESSIONS_LOGGED] += 1
-                        session[s, NEXT] = state[SESSION_FREE]
-                        state[SESSION_FREE] = s
-                    slot[current, NEXT] = state[SLOT_FREE]
-                    state[SLOT_FREE] = current
-                    state[SLOTS] -= 1
+                    _end_branch(
+                        current, clock, slot, extra, session, state, session_log, has_forks
+                    )
                     current = np.int64(-1)
                     continue
-            slot[current, TURNS] = 0
-            if has_turns[v]:
-                slot[current, TURNS] = turns[v, used[v, 1]] - 1
-                used[v, 1] += 1
+            if visit[v, HAS_TURNS]:
+                extra[current, TURNS] = turns[v, visit[v, USED_TURNS]] - 1
+                visit[v, USED_TURNS] += 1
             slot[current, SINCE] = clock
-            sojourn[v, 0] += here[v, 0] * float(clock - here[v, 1])
-            here[v, 0] += 1
-            here[v, 1] = clock
-            visited[v] += 1
+            sojourn[v, 0] -= passed
+            visit[v, HERE] += 1
+            visit[v, ENTERED] += 1
             stage = TURN
 
         if stage == TURN:
-            pause = delay[v]
+            pause = visit[v, DELAY]
             if pause < 0:
                 if wait == delays.shape[0]:
                     code = NEEDS_DELAYS
                     break
-                pause = np.int64(np.rint(min(mean_delay[v] * delays[wait], 2.0**61)))
+                pause = np.int64(np.rint(min(law[v, 0] * delays[wait], 2.0**61)))
                 wait += 1
             if pause > 0:
                 _heap_push(heap, state[HEAPED], clock + pause, state[SEQUENCE], current)
@@ -673,46 +762,41 @@ def run(
             stage = SEND
 
         if stage == SEND:
-            choices = first_engine[v + 1] - first_engine[v]
-            if choices > 0:
-                if used[v, 0] == prompts.shape[1]:
+            at, at_end = visit[v, WAY], visit[v, WAY_END]
+            if at < at_end:
+                drawn = visit[v, USED_LENGTHS]
+                if drawn == lengths.shape[1]:
                     code = NEEDS_LENGTHS
                     state[WHERE] = v
                     break
-                if uniform == uniforms.shape[0]:
-                    code = NEEDS_UNIFORMS
-                    break
-                way = first_engine[v]
-                if choices > 1:
-                    if shortest[v]:
-                        for other in range(way + 1, first_engine[v + 1]):
-                            if (
-                                engine[engine_of[other], BACKLOG]
-                                < engine[engine_of[way], BACKLOG]
-                            ):
-                                way = other
+                if at_end - at > 1:
+                    if uniform == uniforms.shape[0]:
+                        code = NEEDS_UNIFORMS
+                        break
+                    if visit[v, SHORTEST]:
+                        for other in range(at + 1, at_end):
+                            if engine[way[other, 0], BACKLOG] < engine[way[at, 0], BACKLOG]:
+                                at = other
                     else:
                         u = uniforms[uniform]
                         uniform += 1
-                        while u >= share[way]:
-                            way += 1
-                e, q = engine_of[way], queue_of[way]
-                prompt, output = prompts[v, used[v, 0]], outputs[v, used[v, 0]]
-                used[v, 0] += 1
+                        while u >= share[at]:
+                            at += 1
+                e, q = way[at, 0], way[at, 1]
+                visit[v, USED_LENGTHS] = drawn + 1
+                prompt, output = np.int64(lengths[v, drawn, 0]), np.int64(lengths[v, drawn, 1])
                 slot[current, PROMPT], slot[current, OUTPUT] = prompt, output
-                slot[current, PREFILL] = prompt + slot[current, FRESH]
-                work = slot[current, PREFILL] + output - rule[e, EMITS]
-                areas[e] += engine[e, BACKLOG] * float(clock - changed[e])
-                changed[e] = clock
+                work = prompt + slot[current, FRESH] + output - rule[e, EMITS]
+                areas[e] -= float(work) * passed
                 engine[e, BACKLOG] += work
                 engine[e, QUEUE_LEFT] += work
-                slot[current, NEXT] = -1
+                slot[current, LINK] = -1
                 if queue[q, 1] >= 0:
-                    slot[queue[q, 1], NEXT] = current
+                    slot[queue[q, 1], LINK] = current
                 else:
                     queue[q, 0] = current
                 queue[q, 1] = current
-                if ends[e] == NEVER and engine[e, IS_IDLE] == 0:
+                if ends[leaf + e] == NEVER and engine[e, IS_IDLE] == 0:
                     idle[state[IDLE_COUNT]] = e
                     engine[e, IS_IDLE] = 1
                     state[IDLE_COUNT] += 1
@@ -726,130 +810,79 @@ def run(
             code = NEEDS_UNIFORMS
             break
         known = slot[current, CONTEXT] + slot[current, PROMPT] + slot[current, OUTPUT]
-        if slot[current, TURNS] > 0:
-            slot[current, TURNS] -= 1
-            context = known if turn_carries[v] else np.int64(0)
-            fresh = context
-            if context > 0 and turn_miss[v] < 1.0:
-                if turn_miss[v] > 0.0:
-                    fresh = np.int64(np.floor(turn_miss[v] * context + uniforms[uniform]))
-                    uniform += 1
-                else:
-                    fresh = np.int64(0)
-            slot[current, CONTEXT], slot[current, FRESH] = context, fresh
+        if visit[v, HAS_TURNS] and extra[current, TURNS] > 0:
+            extra[current, TURNS] -= 1
+            slot[current, CONTEXT], slot[current, FRESH], uniform = _carried(
+                known, visit[v, TURN_CARRIES], law[v, 1], uniforms, uniform
+            )
             stage = TURN
             continue
-        if state[SLOTS] + most_moves > slots or state[FRAMES] + 1 > frames_end:
+        if state[SLOT_TOP] + most_moves > slots or state[FRAME_TOP] + 1 > frames:
             code = NEEDS_SPACE
             break
         if keeps_sessions and state[SESSIONS_LOGGED] == session_log.shape[0]:
             code = NEEDS_LOG
             break
-        sojourn[v, 0] += here[v, 0] * float(clock - here[v, 1])
-        here[v, 0] -= 1
-        here[v, 1] = clock
-        sojourn[v, 1] += clock - slot[current, SINCE]
-        way, way_end = first_move[v], first_move[v + 1]
-        if forks[v] and way < way_end:
-            f = state[FRAME_FREE]
-            if f >= 0:
-                state[FRAME_FREE] = frame[f, NEXT]
-            else:
-                f = state[FRAME_TOP]
-                state[FRAME_TOP] += 1
-            state[FRAMES] += 1
-            frame[f, PARENT], frame[f, EXPECTED] = slot[current, FRAME], way_end - way
-            frame[f, GATHERED], frame[f, REFERENCES] = 0, way_end - way
+        sojourn[v, 0] += passed
+        sojourn[v, 1] += float(clock - slot[current, SINCE])
+        visit[v, HERE] -= 1
+        m, m_end = visit[v, MOVE], visit[v, MOVE_END]
+        if visit[v, FORKS] and m < m_end:
+            f = _new_row(frame, state, FRAME_FREE, FRAME_TOP)
+            frame[f, PARENT], frame[f, EXPECTED] = extra[current, FRAME], m_end - m
+            frame[f, GATHERED], frame[f, REFERENCES] = 0, m_end - m
             frame[f, FORK], frame[f, FORKED] = v, clock
             frame[f, SUM_CONTEXT], frame[f, SUM_FRESH] = 0, 0
-            s = slot[current, SESSION]
-            session[s, LIVE] += way_end - way - 1
+            s = extra[current, SESSION]
+            if s < 0:
+                s = _new_row(session, state, SESSION_FREE, SESSION_TOP)
+                session[s, LIVE], session[s, ANSWERED] = 1, -1
+                session[s, SESSION_BEGAN] = extra[current, BEGAN]
+                session[s, SESSION_FIRST] = extra[current, FIRST]
+            session[s, LIVE] += m_end - m - 1
             newest = np.int64(-1)
-            for m in range(way, way_end):
-                if m == way:
-                    i = current
-                else:
-                    i = state[SLOT_FREE]
-                    if i >= 0:
-                        state[SLOT_FREE] = slot[i, NEXT]
-                    else:
-                        i = state[SLOT_TOP]
-                        state[SLOT_TOP] += 1
-                    state[SLOTS] += 1
-                context = known if carries[m] else np.int64(0)
-                fresh = context
-                if context > 0 and miss[m] < 1.0:
-                    if miss[m] > 0.0:
-                        fresh = np.int64(np.floor(miss[m] * context + uniforms[uniform]))
-                        uniform += 1
-                    else:
-                        fresh = np.int64(0)
-                slot[i, VISIT], slot[i, SESSION], slot[i, FRAME] = target[m], s, f
-                slot[i, CONTEXT], slot[i, FRESH] = context, fresh
+            for n in range(m, m_end):
+                i = current if n == m else _new_row(slot, state, SLOT_FREE, SLOT_TOP)
+                slot[i, CONTEXT], slot[i, FRESH], uniform = _carried(
+                    known, move[n, 1], edge[n, 1], uniforms, uniform
+                )
+                slot[i, VISIT], extra[i, SESSION], extra[i, FRAME] = move[n, 0], s, f
                 # Branches go on in the order of the moves.
                 if newest < 0:
-                    slot[i, NEXT] = pending
+                    slot[i, LINK] = pending
                     pending = i
                 else:
-                    slot[i, NEXT] = slot[newest, NEXT]
-                    slot[newest, NEXT] = i
+                    slot[i, LINK] = slot[newest, LINK]
+                    slot[newest, LINK] = i
                 newest = i
             current = np.int64(-1)
             continue
-        if way < way_end and not (way_end - way == 1 and edge[way] == np.inf):
+        if m < m_end and not visit[v, IS_CERTAIN]:
             u = uniforms[uniform]
             uniform += 1
-            while way < way_end and u >= edge[way]:
-                way += 1
-        if way < way_end and not forks[v]:
-            context = known if carries[way] else np.int64(0)
-            fresh = context
-            if context > 0 and miss[way] < 1.0:
-                if miss[way] > 0.0:
-                    fresh = np.int64(np.floor(miss[way] * context + uniforms[uniform]))
-                    uniform += 1
-                else:
-                    fresh = np.int64(0)
-            slot[current, VISIT] = target[way]
-            slot[current, CONTEXT], slot[current, FRESH] = context, fresh
+            while m < m_end and u >= edge[m, 0]:
+                m += 1
+        if m < m_end:
+            slot[current, CONTEXT], slot[current, FRESH], uniform = _carried(
+                known, move[m, 1], edge[m, 1], uniforms, uniform
+            )
+            slot[current, VISIT] = move[m, 0]
             stage = ENTER
             continue
-        released = slot[current, FRAME]
-        while released >= 0:
-            frame[released, REFERENCES] -= 1
-            if frame[released, REFERENCES] > 0:
-                break
-            above = frame[released, PARENT]
-            frame[released, NEXT] = state[FRAME_FREE]
-            state[FRAME_FREE] = released
-            state[FRAMES] -= 1
-            released = above
-        s = slot[current, SESSION]
-        session[s, ANSWERED] = clock
-        session[s, LIVE] -= 1
-        if session[s, LIVE] == 0:
-            state[COMPLETED] += 1
-            if keeps_sessions:
-                line = state[SESSIONS_LOGGED]
-                session_log[line, 0] = session[s, BEGAN]
-                session_log[line, 1] = session[s, FIRST]
-                session_log[line, 2] = clock
-                session_log[line, 3] = clock
-                state[SESSIONS_LOGGED] += 1
-            session[s, NEXT] = state[SESSION_FREE]
-            state[SESSION_FREE] = s
-        slot[current, NEXT] = state[SLOT_FREE]
-        state[SLOT_FREE] = current
-        state[SLOTS] -= 1
+        if has_forks:
+            _release(frame, state, extra[current, FRAME])
+            if extra[current, SESSION] >= 0:
+                session[extra[current, SESSION], ANSWERED] = clock
+        _end_branch(current, clock, slot, extra, session, state, session_log, has_forks)
         current = np.int64(-1)
     if code == DONE:
         while row < sample_at.shape[0]:
-            _record(
-                samples, by_engine, by_visit, row, sample_at[row], state, engine, ends, areas,
-                changed, here, visited, sojourn,
+            base = _record(
+                samples, by_engine, by_visit, row, sample_at[row], base, state[ARRIVED],
+                state[COMPLETED], engine, ends, areas, visit, sojourn,
             )  # fmt: skip
             row += 1
-    state[CLOCK], state[CURSOR] = clock, cursor
+    state[CLOCK], state[BASE] = clock, base
     state[CURRENT], state[STAGE] = current, stage
     state[PENDING], state[FINISHED] = pending, finished
     state[SAMPLE], state[UNIFORM], state[WAIT] = row, uniform, wait

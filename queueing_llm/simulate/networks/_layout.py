@@ -127,6 +127,11 @@ class Layout:
         """The most moves out of one visit, at least 1."""
         return max(1, int(np.diff(self.ways.first_move).max()))
 
+    @property
+    def has_forks(self) -> bool:
+        """Whether a session can have several branches."""
+        return bool(self.ways.forks.any() or self.ways.join.any())
+
 
 def is_compilable(part: NetworkEngine) -> bool:
     """Whether the compiled kernel can run an engine: a rule, and no limit of KV memory."""

@@ -17,7 +17,7 @@ from queueing_llm.simulate.networks._outcome import (
     in_order,
 )
 from queueing_llm.simulate.networks._streams import Streams
-from queueing_llm.simulate.networks._tables import tables
+from queueing_llm.simulate.networks._tables import aligned, tables, tournament, visits
 
 SMALLEST_RING = 64
 ROWS = 256
@@ -46,10 +46,16 @@ class Memory:
         for name in free:
             self.state[getattr(kernel, name)] = EMPTY
         self._lay_out_engines(len(layout.clocks))
-        self._lay_out_visits(len(layout.network.visits))
-        sizes = (kernel.SLOT_SIZE, kernel.SESSION_SIZE, kernel.FRAME_SIZE, 3)
-        self.rows = [np.zeros((ROWS, size), dtype=np.int64) for size in sizes]
-        self._grow()
+        self.visit, self.law, self.roads = visits(layout)
+        self.sojourn = np.zeros_like(self.law)
+        sizes = (
+            kernel.SLOT_SIZE,
+            kernel.EXTRA_SIZE,
+            kernel.SESSION_SIZE,
+            kernel.FRAME_SIZE,
+            3,
+        )
+        self.rows = [aligned(ROWS + layout.most_moves, size) for size in sizes]
         shape = len(sample_at), len(self.engine), len(layout.network.visits)
         self.samples = np.zeros((shape[0], len(TOTALS)))
         self.by_engine = np.zeros((*shape[:2], len(ENGINE_COLUMNS)))
@@ -60,73 +66,62 @@ class Memory:
             np.zeros((n, width), dtype=np.int64) for n, width in zip(kept, widths, strict=True)
         ]
         self.full: list[list[np.ndarray]] = [[log[:0]] for log in self.logs]
-        self._arrivals = streams.arrivals(chunk)
+        self._lay_out_sources()
         self._prepare_randomness()
 
     def _lay_out_engines(self, count: int) -> None:
-        self.engine = np.zeros((count, kernel.ENGINE_SIZE), dtype=np.int64)
+        self.engine = aligned(count, kernel.ENGINE_SIZE)
         for column in (kernel.PARTIAL, kernel.FROZEN, kernel.LAST):
             self.engine[:, column] = EMPTY
         self.engine[:, (kernel.SHORT, kernel.SHORT_END)] = EMPTY
-        leaves = 1
-        while leaves < count:
-            leaves *= 2
-        self.ends = np.full(leaves, kernel.NEVER, dtype=np.int64)
-        self.tree = np.zeros(2 * leaves, dtype=np.int64)
-        self.tree[leaves:] = np.arange(leaves)
-        for node in range(leaves - 1, 0, -1):
-            self.tree[node] = self.tree[2 * node]
-        self.idle, self.changed = np.zeros((2, count), dtype=np.int64)
-        self.areas = np.zeros(count)
+        self.ends, self.first_end = tournament(np.full(count, kernel.NEVER))
+        self.idle, self.areas = np.zeros(count, dtype=np.int64), np.zeros(count)
         self.queue = np.full((self.layout.first_queue[-1], 2), EMPTY, dtype=np.int64)
         self.ring = np.full((count, SMALLEST_RING), EMPTY, dtype=np.int32)
 
-    def _lay_out_visits(self, count: int) -> None:
-        self.here = np.zeros((count, 2), dtype=np.int64)
-        self.visited = np.zeros(count, dtype=np.int64)
-        self.sojourn = np.zeros((count, 2))
+    def _lay_out_sources(self) -> None:
+        sources = self.streams.arrivals(self.chunk)
+        self._arrivals = [ticks for _, ticks in sources]
+        self.source = np.zeros((len(sources), 3), dtype=np.int64)
+        self.source[:, kernel.ENTRY] = [visit for visit, _ in sources]
+        self.arrival = np.zeros((len(sources), self.chunk), dtype=np.int64)
+        first = [self._more_arrivals(number) for number in range(len(sources))]
+        self.comes, self.first_source = tournament(np.array(first, dtype=np.int64))
 
     def _prepare_randomness(self) -> None:
-        visits = len(self.layout.network.visits)
-        self.used = np.full((visits, 2), self.chunk, dtype=np.int64)
-        self.lengths = np.zeros((2, visits, self.chunk), dtype=np.int64)
-        has_turns = bool(self.layout.ways.has_turns.any())
-        self.turns = np.zeros((visits, self.chunk if has_turns else 0), dtype=np.int64)
+        count = len(self.visit)
+        self.visit[:, (kernel.USED_LENGTHS, kernel.USED_TURNS)] = self.chunk
+        self.lengths = np.zeros((count, self.chunk, 2), dtype=np.int32)
+        has_turns = bool(self.visit[:, kernel.HAS_TURNS].any())
+        self.turns = np.zeros((count, self.chunk if has_turns else 0), dtype=np.int64)
         self.uniforms, self.delays = np.zeros(0), np.zeros(0)
-        self._more_arrivals()
 
-    def engines(self) -> tuple[Any, ...]:
-        """Return the arguments of the kernel about engines and visits."""
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the arguments of the kernel after those that are no arrays."""
         rule, *steps = self.tables
-        own = (self.ends, self.tree, self.idle, self.areas, self.changed)
-        visits = (self.here, self.visited, self.sojourn)
-        return (self.engine, rule, self.layout.first_queue, self.queue, *steps, *own, *visits)
-
-    def branches(self) -> tuple[Any, ...]:
-        """Return the arguments of the kernel about branches."""
-        return (*self.rows, self.ring)
-
-    def randomness(self) -> tuple[Any, ...]:
-        """Return the random numbers drawn and not yet all used."""
-        drawn = (*self.arrivals, *self.lengths, self.turns)
-        return (*drawn, self.uniforms, self.delays, self.used)
-
-    def records(self) -> tuple[Any, ...]:
-        """Return where the kernel records."""
-        return (self.sample_at, self.samples, self.by_engine, self.by_visit, *self.logs)
+        ends = (self.areas, self.ends, self.first_end, self.idle)
+        return (
+            *(self.visit, self.law, self.sojourn, *self.roads),
+            *(self.engine, rule, self.queue, self.ring, *ends, *steps),
+            *self.rows,
+            *(self.source, self.arrival, self.comes, self.first_source),
+            *(self.lengths, self.turns, self.uniforms, self.delays),
+            *(self.sample_at, self.samples, self.by_engine, self.by_visit, *self.logs),
+        )
 
     def supply(self, code: int) -> None:
         """Give the kernel what it asked for."""
         where = int(self.state[kernel.WHERE])
         if code == kernel.NEEDS_ARRIVALS:
-            self._more_arrivals()
+            kernel.replay(self.comes, self.first_source, where, self._more_arrivals(where))
         elif code == kernel.NEEDS_LENGTHS:
-            self.lengths[:, where] = self.streams.lengths(where, self.chunk)
-            self.used[where, 0] = 0
-            self._widen_ring(int(self.lengths[1, where].max()))
+            prompt, output = self.streams.lengths(where, self.chunk)
+            self.lengths[where, :, 0], self.lengths[where, :, 1] = prompt, output
+            self.visit[where, kernel.USED_LENGTHS] = 0
+            self._widen_ring(int(output.max()))
         elif code == kernel.NEEDS_TURNS:
             self.turns[where] = self.streams.turns(where, self.chunk)
-            self.used[where, 1] = 0
+            self.visit[where, kernel.USED_TURNS] = 0
         elif code == kernel.NEEDS_UNIFORMS:
             left = self.uniforms[self.state[kernel.UNIFORM] :]
             more = self.streams.uniforms(self.chunk + self.layout.most_moves + 1)
@@ -140,18 +135,23 @@ class Memory:
         elif code == kernel.NEEDS_LOG:
             self._keep_logs()
 
-    def _more_arrivals(self) -> None:
-        none = np.zeros(0, dtype=np.int64)
-        more = next(self._arrivals, None)
-        self.state[kernel.COMPLETE] = more is None
-        self.arrivals = (none, none) if more is None else more
-        self.state[kernel.CURSOR] = 0
+    def _more_arrivals(self, number: int) -> int:
+        """Take the next sessions of a source; return when the first of them arrives."""
+        ticks = next(self._arrivals[number], np.array([kernel.NEVER]))
+        if len(ticks) > self.arrival.shape[1]:
+            wider = np.zeros((len(self.arrival), len(ticks)), dtype=np.int64)
+            wider[:, : self.arrival.shape[1]] = self.arrival
+            self.arrival = wider
+        self.arrival[number, : len(ticks)] = ticks
+        self.source[number, (kernel.TAKEN, kernel.READY)] = 0, len(ticks)
+        return int(ticks[0])
 
     def _grow(self) -> None:
         """Make room for twice as many branches."""
         for n, rows in enumerate(self.rows):
-            more = np.zeros((len(rows) + self.layout.most_moves, rows.shape[1]), dtype=np.int64)
-            self.rows[n] = np.concatenate([rows, more])
+            more = aligned(2 * len(rows), rows.shape[1])
+            more[: len(rows)] = rows
+            self.rows[n] = more
 
     def _widen_ring(self, longest: int) -> None:
         """Make the ring longer than the most decode steps."""
@@ -179,14 +179,15 @@ class Memory:
         """Count branches and tokens anew; return what does not match, if anything."""
         state = self.state
         live = self._live_slots()
-        sessions = np.unique(self.rows[0][live, kernel.SESSION])
-        if len(live) != state[kernel.SLOTS]:
+        if len(live) != self.visit[:, kernel.HERE].sum():
             return "branches"
-        if state[kernel.ARRIVED] != state[kernel.COMPLETED] + len(sessions):
+        if state[kernel.ARRIVED] != state[kernel.COMPLETED] + self._live_sessions(live):
             return "sessions"
         owed = self.engine[:, kernel.BACKLOG].copy()
         in_flight = self.engine[:, (kernel.FLIGHT_X, kernel.FLIGHT_Y)].sum(axis=1)
-        owed -= np.where(self.ends[: len(owed)] < kernel.NEVER, in_flight, 0)
+        owed -= np.where(
+            self.ends[len(self.ends) // 2 :][: len(owed)] < kernel.NEVER, in_flight, 0
+        )
         left = [self._tokens_left(e) for e in range(len(owed))]
         return "" if (owed == left).all() else "tokens"
 
@@ -194,7 +195,7 @@ class Memory:
         queues = self.queue[self.layout.first_queue[e] : self.layout.first_queue[e + 1], 0]
         emits = self.tables.rule[e, kernel.EMITS]
         return int(
-            kernel.tokens_left(self.engine[e], self.rows[0], self.ring[e], queues, emits)
+            kernel.tokens_left(self.engine[e], *self.rows[:2], self.ring[e], queues, emits)
         )
 
     def _live_slots(self) -> np.ndarray:
@@ -202,8 +203,14 @@ class Memory:
         free = self.state[kernel.SLOT_FREE]
         while free >= 0:
             is_free[free] = True
-            free = self.rows[0][free, kernel.NEXT]
+            free = self.rows[0][free, kernel.LINK]
         return np.flatnonzero(~is_free)
+
+    def _live_sessions(self, live: np.ndarray) -> int:
+        if not self.layout.has_forks:
+            return len(live)
+        of = self.rows[1][live, kernel.SESSION]
+        return int((of < 0).sum()) + len(np.unique(of[of >= 0]))
 
     def outcome(self) -> NetworkOutcome:
         """Return everything recorded."""

@@ -18,6 +18,7 @@ from queueing_llm.simulate.networks._outcome import (
     VISIT_COLUMNS,
     NetworkOutcome,
 )
+from queueing_llm.simulate.networks._trend import is_clear, trend
 
 BATCHES = 20
 SessionLatency = Literal["end_to_end", "makespan", "fork_join"]
@@ -138,10 +139,8 @@ class NetworkRun:
         """
         spent = self._of_visits("time_spent") * self.tick
         left = self._of_visits("left")
-        return tuple(
-            self._ratio(spent[..., v], left[..., v], since=self.warmup)
-            for v in range(left.shape[-1])
-        )
+        pairs = zip(np.moveaxis(spent, -1, 0), np.moveaxis(left, -1, 0), strict=True)
+        return tuple(self._ratio(*pair, since=self.warmup) for pair in pairs)
 
     @property
     def growth(self) -> Estimate:
@@ -151,31 +150,25 @@ class NetworkRun:
         growth is steady, and hardly disturbed by a backlog that swings. Near 0 for a stable
         network, but no verdict.
         """
-        area = self._of_engines("backlog_area").sum(axis=-1) * self.tick
-        first, last = self._window(self.warmup)
-        half = (last - first) // 2
-        if half == 0:
-            msg = "growth needs at least 2 samples after the warm-up: use more samples."
-            raise InvalidArgument(msg)
-        several = len(area) > 1
-        marks = np.linspace(0, half, 1 + (1 if several else min(BATCHES // 2, half)))
-        early, late = (start + marks.astype(int) for start in (first, last - half))
-        gained = np.diff(area[:, late]) - np.diff(area[:, early])
-        apart = self.times[last - half] - self.times[first]
-        rates = gained / np.diff(self.times[early]) / apart
-        if several:
-            return Estimate.of(rates[:, 0], "replications")
-        return Estimate.of(rates[0], "batch means")
+        return self._trend(self._of_engines("backlog_area"))
+
+    @property
+    def branch_growth(self) -> Estimate:
+        """The same of the branches of sessions in the network [1/s]."""
+        return self._trend(self._of_visits("present_area"))
 
     @property
     def grows(self) -> bool:
-        """Whether the work clearly grew: by 4 standard errors and 1 % of what arrived."""
-        growth = self.growth
-        error = 0.0 if np.isnan(growth.standard_error) else growth.standard_error
-        columns = ("served_tokens", "backlog_tokens", "recomputed_tokens")
+        """Whether the work, or the number of branches, clearly grew.
+
+        By 4 standard errors and 1 % of what arrived. The work of sessions that make many
+        calls is mostly still to come, so their number tells more.
+        """
+        columns = "served_tokens", "backlog_tokens", "recomputed_tokens"
         served, left, again = (self._of_engines(name)[:, -1] for name in columns)
         offered = float((served + left - again).sum(axis=-1).mean()) / self.horizon
-        return bool(growth.value > max(4 * error, 0.01 * offered))
+        started = self.arrived / len(self.outcomes) / self.horizon
+        return is_clear(self.growth, offered) or is_clear(self.branch_growth, started)
 
     def latency(
         self,
@@ -208,8 +201,9 @@ class NetworkRun:
         """
         if not transient and self.grows:
             msg = (
-                f"the backlog grows by {self.growth.value:.4g} tokens/s, so the {kind} of the "
-                "steady state does not exist: pass transient=True for that of this horizon."
+                f"the backlog grows by {self.growth.value:.4g} tokens/s and "
+                f"{self.branch_growth.value:.4g} branches/s, so the {kind} of the steady state "
+                "does not exist: pass transient=True for that of this horizon."
             )
             raise InvalidArgument(msg)
         replications = range(len(self.outcomes))
@@ -262,14 +256,18 @@ class NetworkRun:
         column = ENGINE_COLUMNS.index(name)
         return np.stack([outcome.engines[:, :, column] for outcome in self.outcomes])
 
+    def _trend(self, area: np.ndarray) -> Estimate:
+        first, last = self._window(self.warmup)
+        window = slice(first, last + 1)
+        return trend(area.sum(axis=-1)[:, window] * self.tick, self.times[window])
+
     def _of_visits(self, name: str) -> np.ndarray:
         column = VISIT_COLUMNS.index(name)
         return np.stack([outcome.visits[:, :, column] for outcome in self.outcomes])
 
     def _rates(self, values: np.ndarray) -> tuple[Estimate, ...]:
-        return tuple(
-            self._rate(values[..., i], since=self.warmup) for i in range(values.shape[-1])
-        )
+        columns = np.moveaxis(values, -1, 0)
+        return tuple(self._rate(column, since=self.warmup) for column in columns)
 
     def _rate(self, values: np.ndarray, *, since: float) -> Estimate:
         """Estimate the rate of increase of paths, shape (R, S), after a time."""

@@ -54,21 +54,26 @@ class Streams:
             if visit.lengths is not None
         }
 
-    def arrivals(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield sessions in order of arrival: ticks and kinds of visit, int64 arrays (n,).
+    def arrivals(self, size: int) -> list[tuple[int, Iterator[np.ndarray]]]:
+        """Return the sources of sessions: a kind of visit, and an iterator of ticks in order.
 
-        Sessions that arrive at the same time come in the order of the visits.
+        Ticks come ``size`` at a time. Sessions that arrive at the same tick come in the order
+        of this list: first those present at the start, then by visit.
         """
-        first = sorted(self._start.items())
-        at = np.repeat([v for v, _ in first], [n for _, n in first]).astype(np.int64)
-        yield np.zeros(len(at), dtype=np.int64), at
-        sources = {
-            v: visit.arrivals.chunks(self._rngs[3 * v], size, phase=self._phase)
+        present = [
+            (v, iter([np.zeros(count, dtype=np.int64)]))
+            for v, count in sorted(self._start.items())
+            if count
+        ]
+        coming = [
+            (v, self._ticks(visit.arrivals.chunks(self._rngs[3 * v], size, phase=self._phase)))
             for v, visit in enumerate(self.network.visits)
             if visit.arrivals is not None
-        }
-        for times, visits in _merged(sources, size):
-            yield self.clock.arrival_ticks(times), visits
+        ]
+        return present + coming
+
+    def _ticks(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        return (self.clock.arrival_ticks(times) for times in chunks if len(times))
 
     def lengths(self, visit: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the prompt and output tokens of the next requests of a kind of visit."""
@@ -96,33 +101,6 @@ class Streams:
         return self._rngs[-1].standard_exponential(size)
 
 
-def _merged(
-    sources: dict[int, Iterator[np.ndarray]], size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Merge streams that come in chunks of ``size``; equal times in the order of the keys."""
-    known = {v: np.zeros(0) for v in sources}
-    live = set(sources)
-    while live or any(len(times) for times in known.values()):
-        # All that will come before the end of the shortest stream is known.
-        cutoff = min((known[v][-1] if len(known[v]) else -np.inf for v in live), default=np.inf)
-        counts = {v: int(np.searchsorted(times, cutoff)) for v, times in known.items()}
-        if not live:
-            counts = {v: len(times) for v, times in known.items()}
-        if any(counts.values()):
-            times = np.concatenate([known[v][:n] for v, n in counts.items()])
-            visits = np.repeat(list(counts), list(counts.values()))
-            known = {v: known[v][n:] for v, n in counts.items()}
-            order = np.argsort(times, kind="stable")
-            yield times[order], visits[order].astype(np.int64)
-        for v in sorted(live):
-            if len(known[v]) < size or known[v][-1] <= cutoff:
-                more = next(sources[v], None)
-                if more is None:
-                    live.discard(v)
-                else:
-                    known[v] = np.concatenate([known[v], more])
-
-
 def _check_lengths(
     network: AgentNetwork, visit: Visit, prompt: np.ndarray, output: np.ndarray
 ) -> None:
@@ -133,7 +111,9 @@ def _check_lengths(
             f"got {int(output.min())} at visit {visit.name!r}."
         )
         raise InvalidArgument(msg)
-    longest = int((prompt + output).max())
+    longest = int(prompt.max()) + int(output.max())
+    if longest > LONGEST_REQUEST:
+        longest = int((prompt + output).max())
     if longest > LONGEST_REQUEST:
         msg = (
             f"a request of visit {visit.name!r} has {longest} tokens, more than "

@@ -189,3 +189,15 @@ def test_the_table_of_an_empirical_law_is_a_read_only_copy():
 def test_arguments_outside_the_domain_are_refused(build, words):
     with pytest.raises(InvalidArgument, match=words):
         build()
+
+
+@pytest.mark.parametrize("mean", [1.0001, 2, 32, 512.5, 3e4])
+def test_poisson_lengths_invert_one_uniform_number_each(mean):
+    """The guide only saves the search; a block is 8192 numbers, whatever is asked for."""
+    law = PoissonLength(mean)
+    tokens = np.arange(int(mean + 40 * mean**0.5 + 60))
+    distribution = 1 - law.survival(tokens)
+    uniform = np.random.default_rng(5).random(20_000)
+    rng = np.random.default_rng(5)
+    drawn = np.concatenate([law.sample(rng, size) for size in (5, 8190, 11_805)])
+    np.testing.assert_array_equal(drawn, np.searchsorted(distribution, uniform, side="right"))

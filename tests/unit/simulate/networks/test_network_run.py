@@ -395,3 +395,24 @@ def test_a_whole_prompt_longer_than_the_budget_blocks_its_engine():
     run = simulate_network(on_one_engine(PUBLISHED, visit, policy=rule), horizon=50)
     assert run.completed == 0
     assert run.grows
+
+
+@pytest.mark.parametrize(
+    ("load", "expected"), [(Fraction(8, 10), False), (Fraction(12, 10), True)]
+)
+def test_sessions_of_many_calls_pile_up_as_branches(load, expected):
+    # Work at hand is a few calls; in overload each session has dozens more to make. They all
+    # get their share, so even fewer leave than the engine could finish.
+    agent = Visit(
+        "agent", "agent", "session", (0,), fixed(64, 32),
+        arrivals=PoissonArrivals(load * 8 / 60), turns=DeterministicLength(60), delay=5,
+    )  # fmt: skip
+    engine = Engine(AffineStepTime(1, 0), token_budget=768)
+    run = simulate_network(
+        on_one_engine(engine, agent), horizon=40_000, warmup=4_000, replications=4
+    )
+    assert run.grows is expected
+    excess = float(max(0, load - 1)) * 8 / 60
+    assert run.branch_growth.value > excess - 4 * run.branch_growth.standard_error
+    if not expected:
+        assert run.branch_growth.value < 4 * run.branch_growth.standard_error

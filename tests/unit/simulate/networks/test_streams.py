@@ -1,5 +1,7 @@
 """The randomness of a replication does not depend on how much is drawn at a time."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from queueing_llm.model import (
 )
 from queueing_llm.model.agents import AgentNetwork, NetworkEngine, Visit
 from queueing_llm.simulate._clock import Clock
+from queueing_llm.simulate.networks._branches import Draws
 from queueing_llm.simulate.networks._streams import Streams
 from queueing_llm.steptime import AffineStepTime
 
@@ -43,13 +46,8 @@ def streams(processes, *, start=None, turns=None):
 
 
 def sessions(chunk, processes, *, count=150, start=None):
-    columns = [], []
-    for chunks in streams(processes, start=start).arrivals(chunk):
-        for column, part in zip(columns, chunks, strict=True):
-            column.extend(part.tolist())
-        if len(columns[0]) >= count:
-            break
-    return np.array([column[:count] for column in columns])
+    arrivals = Draws(streams(processes, start=start), chunk).arrivals()
+    return np.array(list(itertools.islice(arrivals, count))).T
 
 
 @given(
