@@ -1,6 +1,5 @@
 """Write certificates about networks, from what was found elsewhere."""
 
-import graphlib
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +21,7 @@ from queueing_llm.networks import (
     station_loads,
     visit_rates,
 )
+from queueing_llm.networks._forward_order import forward_order
 from queueing_llm.networks._planning import Servers
 
 
@@ -93,8 +93,8 @@ def certify_feed_forward(network: MulticlassNetwork) -> Certificate | None:
     >>> certify_feed_forward(tandem).document["slack"]
     [1, 3]
     """
-    order = _forward_order(network)
-    if order is None:
+    order, is_acyclic = forward_order(network)
+    if not is_acyclic:
         return None
     ones = [Fraction(1)] * network.class_count
     try:
@@ -206,15 +206,3 @@ def _proved(kind: str, **fields: Any) -> Certificate | None:
     except Rejected:
         return None
     return Certificate(document)
-
-
-def _forward_order(network: MulticlassNetwork) -> list[int] | None:
-    """Return the stations such that jobs move forward; None if there is no such order."""
-    before: dict[int, set[int]] = {j: set() for j in range(network.station_count)}
-    for here, row in zip(network.stations, network.routing, strict=True):
-        for l, _ in row:
-            before[network.stations[l]] |= {here} - {network.stations[l]}
-    try:
-        return list(graphlib.TopologicalSorter(before).static_order())
-    except graphlib.CycleError:
-        return None

@@ -148,11 +148,10 @@ class MulticlassNetwork:
             if row and (len(row) > 1 or row[0][1] != 1):
                 return None
             follower.update((k, l) for l, _ in row)
-        if len(set(follower.values())) < len(follower):
+        later = set(follower.values())
+        if len(later) < len(follower) or any(self.arrival_rates[l] for l in later):
             return None
-        if any(self.arrival_rates[l] for l in follower.values()):
-            return None
-        firsts = [k for k in range(self.class_count) if k not in set(follower.values())]
+        firsts = [k for k in range(self.class_count) if k not in later]
         routes = []
         for k in firsts:
             route = [k]

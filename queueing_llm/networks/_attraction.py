@@ -80,14 +80,18 @@ def cycle_attraction(
     Notes
     -----
     A computation of a few paths, no theorem: directions between those tried are not covered,
-    and neither are random fluctuations. The paths are exact, but where events pile up while a
-    part of the network drains, what is left there is dropped once it is less than
-    :math:`2^{-10}` of the push. It says that the stochastic network, once
-    near a large multiple of the start, should follow the cycle; together with a positive
-    chance to get there this is how instability is proved for single examples (Lu and Kumar
-    1991, Rybko and Stolyar 1992). A proof for all networks would need Dai (1996), every path
-    from empty leaving it; Gamarnik and Hasenbein (2005) prove it for two stations and the
-    class of all non-idling policies.
+    and neither are random fluctuations. Nor can it be one about all fluid paths: even from the
+    start of the cycle of Lu and Kumar another path drains, with shares 1/7, 6/7, 1/7, 6/7, a
+    balance that jobs do not keep. A proof for jobs, from empty, is an overloaded virtual
+    station of these ranks (:func:`virtual_stations`), where there is one.
+
+    The paths are exact, but where events pile up while a part of the network drains, what is
+    left there is dropped once it is less than :math:`2^{-10}` of the push. Attraction says that
+    the stochastic network, once near a large multiple of the start, should follow the cycle;
+    together with a positive chance to get there this is how instability is proved for single
+    examples (Lu and Kumar 1991, Rybko and Stolyar 1992). A proof for all networks would need
+    Dai (1996), every path from empty leaving it; Gamarnik and Hasenbein (2005) prove it for two
+    stations and the class of all non-idling policies.
 
     Examples
     --------

@@ -6,6 +6,7 @@ from numbers import Rational
 from typing import NamedTuple, final
 
 from queueing_llm.model import Engine
+from queueing_llm.model._arguments import check_kind
 from queueing_llm.model.agents import AgentNetwork, Move, Visit
 from queueing_llm.networks._classes_decimals import as_decimals, decimal
 from queueing_llm.networks._traffic import flow_rates
@@ -54,6 +55,7 @@ class SessionFlow:
     @classmethod
     def of(cls, network: AgentNetwork) -> "SessionFlow":
         """Return the flow of a network's sessions, by the traffic equations of its visits."""
+        check_kind(network, "network", kind=AgentNetwork, such_as="AgentNetwork(graph)")
         visits, exact_visits = as_decimals(network.visits)
         engines, exact_engines = as_decimals(tuple(e.engine for e in network.engines))
         moves, exact_moves = as_decimals(network.moves)

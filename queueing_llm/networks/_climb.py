@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import final
 
@@ -15,7 +16,7 @@ LEAST_STEP = Fraction(1, 32)
 MOST_ENTRIES = 400
 """Most modes times classes for which shares and the simplest fractions are sought."""
 GAIN = Fraction(1001, 1000)
-DIGITS = 12
+DIGITS = Context(prec=12)
 
 
 @final
@@ -93,7 +94,7 @@ def climb(
     step = Fraction(1, 2)
     while reach.low < start.high and step >= LEAST_STEP:
         for shares in _moved(network, reach, priority=priority, step=step):
-            trial = _simple(min(reach.low * GAIN, start.high))
+            trial = simple(min(reach.low * GAIN, start.high))
             low = _reached(network, shares, scale=trial, priority=priority)
             if low is not None:
                 begin = Reach(min(low, start.high), start.high, shares)
@@ -123,7 +124,7 @@ def _extended(
             break
         just_above = not just_above
         near = reach.low * (1 + tolerance / 2)
-        trial = _simple(near if just_above else (reach.low + reach.high) / 2)
+        trial = simple(near if just_above else (reach.low + reach.high) / 2)
     return reach
 
 
@@ -147,7 +148,7 @@ def _moved(
     network: MulticlassNetwork, reach: Reach, *, priority: Priority | None, step: Fraction
 ) -> list[tuple[Fraction, ...]]:
     """Return shares moved towards each station, the most promising first."""
-    below = network.scaled(_simple(reach.low / GAIN))
+    below = network.scaled(simple(reach.low / GAIN))
     proposal = proposed_pieces(below, reach.shares, priority=priority)
     if proposal is None:
         return []
@@ -158,6 +159,7 @@ def _moved(
     ]
 
 
-def _simple(scale: Fraction) -> Fraction:
+def simple(scale: Fraction) -> Fraction:
     """Return a fraction of few digits close to a scale."""
-    return Fraction(f"{float(scale):.{DIGITS}g}")
+    # Not by a float, which overflows where next to nothing arrives.
+    return Fraction(DIGITS.divide(Decimal(scale.numerator), Decimal(scale.denominator)))

@@ -7,8 +7,8 @@ from typing import final
 
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import MulticlassNetwork
+from queueing_llm.networks._modes import check_priority
 from queueing_llm.networks._priority_fluid import FluidPhase, State
-from queueing_llm.networks._priority_shares import check_priority
 
 
 @final

@@ -10,8 +10,9 @@ import numpy as np
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import MulticlassNetwork
 from queueing_llm.networks._cycle import GrowingCycle, check_cycle
+from queueing_llm.networks._modes import check_priority
 from queueing_llm.networks._priority_fluid import FluidPhase, chatters, next_step
-from queueing_llm.networks._priority_shares import PriorityService, check_priority
+from queueing_llm.networks._priority_shares import PriorityService
 
 Ray: TypeAlias = tuple[int, ...]
 """A state up to scale: integers without a common factor."""

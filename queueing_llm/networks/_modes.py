@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
+from queueing_llm._validate import unboxed
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import MulticlassNetwork
 
@@ -18,17 +19,15 @@ Place: TypeAlias = tuple[int, Mode]
 MOST_MODES = 1_000
 
 
-def check_priority(network: MulticlassNetwork, priority: Priority) -> tuple[int, ...]:
-    """Return the ranks as a tuple, or raise :class:`InvalidArgument`."""
-    ranks = tuple(priority)
-    distinct = {
-        (network.stations[k], rank) for k, rank in enumerate(ranks[: len(network.stations)])
-    }
-    whole = all(isinstance(rank, int) and not isinstance(rank, bool) for rank in ranks)
-    if len(ranks) != network.class_count or not whole or len(distinct) < len(ranks):
+def check_priority(network: MulticlassNetwork, priority: Sequence[int]) -> tuple[int, ...]:
+    """Return the ranks as integers; raise unless they order the classes of each station."""
+    ranks = tuple(unboxed(rank) for rank in priority)
+    is_whole = all(isinstance(rank, int) and not isinstance(rank, bool) for rank in ranks)
+    distinct = set(zip(network.stations, ranks, strict=False)) if is_whole else set()
+    if not len(ranks) == len(distinct) == network.class_count:
         msg = (
-            f"priority must be {network.class_count} integers, one per class and different "
-            f"within a station, got {priority!r}."
+            f"priority must be {network.class_count} integers, one rank per class, different "
+            f"within a station, got {tuple(priority)!r}."
         )
         raise InvalidArgument(msg)
     return ranks

@@ -182,6 +182,12 @@ def _spread(
     levels: list[Fraction],
 ) -> tuple[Fraction, dict[int, Fraction]]:
     """Plan one part; fill in its shares and levels, return its load and its prices."""
+    if len(stations) == 1:
+        (station,) = stations
+        for k in classes:
+            shares[k] = ((station, Fraction(1)),)
+        levels[station] = sum((demand.seconds(k, station) for k in classes), Fraction(0))
+        return levels[station], {station: Fraction(1)}
     settled: dict[int, Fraction] = {}
     first: tuple[Fraction, dict[int, Fraction]] | None = None
     while len(settled) < len(stations):

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TypeAlias, final
 
-from queueing_llm._validate import unboxed
-from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import MulticlassNetwork
+from queueing_llm.networks._modes import check_priority
 
 Mode: TypeAlias = tuple[int, ...]
 """Per station, the place in its order of the first class that has fluid (or their number)."""
@@ -210,20 +209,6 @@ class PriorityService:
                     work = self._inflow(k, out) * service[k]
                     most[k] = Fraction(math.ceil(work * GRID), GRID)
         return most
-
-
-def check_priority(network: MulticlassNetwork, priority: Sequence[int]) -> tuple[int, ...]:
-    """Return the ranks as integers; raise unless they order the classes of each station."""
-    ranks = tuple(unboxed(rank) for rank in priority)
-    is_whole = all(isinstance(rank, int) and not isinstance(rank, bool) for rank in ranks)
-    pairs = set(zip(network.stations, ranks, strict=False))
-    if not is_whole or not len(ranks) == len(pairs) == network.class_count:
-        msg = (
-            f"priority must be {network.class_count} integers, one rank per class, different "
-            f"within a station, got {tuple(priority)!r}."
-        )
-        raise InvalidArgument(msg)
-    return ranks
 
 
 def _solution(rows: dict[int, dict[int, Fraction]]) -> dict[int, Fraction] | None:

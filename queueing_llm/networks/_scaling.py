@@ -6,7 +6,7 @@ from typing import final
 
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import MulticlassNetwork
-from queueing_llm.networks._climb import Reach, certified_pieces, climb, equal_shares
+from queueing_llm.networks._climb import Reach, certified_pieces, climb, equal_shares, simple
 from queueing_llm.networks._lyapunov import disciplines
 from queueing_llm.networks._modes import Priority
 from queueing_llm.networks._pieces import LyapunovPieces, drift_margin
@@ -133,7 +133,7 @@ def _certificate(
     """Return the certificate next to the scale reached, a little below if need be."""
     while True:
         scale = reach.low * (1 - back)
-        scale = Fraction(f"{float(scale):.12g}") if back else scale
+        scale = simple(scale) if back else scale
         for ranks in disciplines(network, priority):
             pieces = certified_pieces(network.scaled(scale), reach.shares, priority=ranks)
             if pieces is not None:

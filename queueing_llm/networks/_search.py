@@ -9,7 +9,7 @@ import numpy as np
 
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import MulticlassNetwork
-from queueing_llm.networks._priority_shares import check_priority
+from queueing_llm.networks._modes import check_priority
 
 Classifier: TypeAlias = Callable[[tuple[int, ...]], Literal["stable", "unstable", "undecided"]]
 Order: TypeAlias = tuple[tuple[int, ...], ...]

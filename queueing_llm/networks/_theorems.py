@@ -1,10 +1,10 @@
 """Published theorems that make a network stable below load 1, with their hypotheses checked."""
 
 from collections.abc import Sequence
-from graphlib import CycleError, TopologicalSorter
 
 from queueing_llm.evidence import Hypothesis
 from queueing_llm.model import MulticlassNetwork
+from queueing_llm.networks._forward_order import forward_order
 from queueing_llm.networks._modes import check_priority
 from queueing_llm.networks._theorem_match import TheoremMatch, loads_below_one, no_forks
 from queueing_llm.networks._two_stations import two_station_threshold
@@ -97,15 +97,7 @@ def feed_forward(network: MulticlassNetwork) -> TheoremMatch:
     >>> feed_forward(ring).hypotheses[1].how
     'circle: A -> B -> A'
     """
-    before: dict[int, set[int]] = {j: set() for j in range(network.station_count)}
-    for k, row in enumerate(network.routing):
-        for l, _ in row:
-            if network.stations[k] != network.stations[l]:
-                before[network.stations[l]].add(network.stations[k])
-    try:
-        order, is_acyclic = list(TopologicalSorter(before).static_order()), True
-    except CycleError as error:
-        order, is_acyclic = error.args[1], False
+    order, is_acyclic = forward_order(network)
     way = " -> ".join(network.station_names[j] for j in order)
     return TheoremMatch(
         name="feed-forward",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations, product
+from itertools import accumulate, combinations, product
 from typing import TypeAlias, final
 
 from queueing_llm.model import MulticlassNetwork
@@ -79,10 +79,12 @@ def virtual_stations(
     Notes
     -----
     Exact. Under priorities that interrupt, a load above 1 without a push start makes the
-    network unstable: from empty, the two stations never work on :math:`V` at once, so the
-    jobs of :math:`V` served by time :math:`t` took at most :math:`t` seconds. Priorities that
-    do not interrupt have the same fluid model. Push starts are looked for without
-    ``priority`` only. An empty answer proves nothing.
+    network unstable unless services end at the same instant, which i.i.d. continuous ones do
+    with probability 0: from empty, the two stations never work on :math:`V` at once, so the
+    jobs of :math:`V` served by time :math:`t` took at most :math:`t` seconds. In lockstep they
+    may: with constant times and simultaneous arrivals both jobs of the pair below always change
+    sides together, and it keeps up. Priorities that do not interrupt have the same fluid
+    model. Push starts are looked for without ``priority`` only. An empty answer proves nothing.
     After Dai and Vande Vate (2000); the test by predecessors is ours.
 
     Examples
@@ -136,18 +138,20 @@ def _by_priority(network: MulticlassNetwork, ranks: Sequence[int]) -> Iterator[V
         sorted(network.classes_at(j), key=ranks.__getitem__)
         for j in range(network.station_count)
     ]
-    for pair in combinations(lines, 2):
+    work = [list(accumulate(loads[k] for k in line)) for line in lines]
+    for i, j in combinations(range(len(lines)), 2):
+        first = _beginnings(network, lines[i], lines[j], feeders=feeders)
+        second = _beginnings(network, lines[j], lines[i], feeders=feeders)
         found = [
-            (sum((loads[k] for k in classes), Fraction(0)), classes)
-            for sizes in product(*(range(1, len(line) + 1) for line in pair))
-            for classes in [[k for line, n in zip(pair, sizes, strict=True) for k in line[:n]]]
-            if _is_exclusive(network, classes, feeders=feeders, pair=pair)
+            (work[i][m - 1] + work[j][n - 1], m, n)
+            for (m, most_n), (n, most_m) in product(first.items(), second.items())
+            if m <= most_m and n <= most_n
         ]
         if found:
-            load, classes = max(found)
-            classes.sort()
+            load, m, n = max(found)
+            classes = tuple(sorted(lines[i][:m] + lines[j][:n]))
             names = tuple(network.class_names[k] for k in classes)
-            yield VirtualStation(tuple(classes), names=names, push_start=(), load=load)
+            yield VirtualStation(classes, names=names, push_start=(), load=load)
 
 
 def _feeders(network: MulticlassNetwork) -> list[list[int]]:
@@ -159,18 +163,26 @@ def _feeders(network: MulticlassNetwork) -> list[list[int]]:
     return feeders
 
 
-def _is_exclusive(
+def _beginnings(
     network: MulticlassNetwork,
-    classes: Sequence[int],
+    line: Sequence[int],
+    other: Sequence[int],
     *,
     feeders: Sequence[Sequence[int]],
-    pair: Sequence[Sequence[int]],
-) -> bool:
-    """Whether the first classes of two stations are never served at the same time."""
-    ours = set(classes)
-    both = {k for line in pair for k in line}
-    return not any(network.arrival_rates[k] for k in classes) and all(
-        l in both and (network.stations[l] == network.stations[k]) == (l in ours)
-        for k in classes
-        for l in feeders[k]
-    )
+) -> dict[int, int]:
+    """Return how many first classes of a station may be in a virtual one of two stations.
+
+    With each number stands how many of the other station may be in it at most.
+    """
+    own = {k: n for n, k in enumerate(line)}
+    across = {k: n for n, k in enumerate(other)}
+    found: dict[int, int] = {}
+    needed, most = 0, len(other)
+    for count, k in enumerate(line, start=1):
+        if network.arrival_rates[k] or not all(l in own or l in across for l in feeders[k]):
+            break
+        needed = max([needed, *(own[l] + 1 for l in feeders[k] if l in own)])
+        most = min([most, *(across[l] for l in feeders[k] if l in across)])
+        if needed <= count:
+            found[count] = most
+    return found

@@ -140,9 +140,9 @@ def workload_condition(
 
 
 def _loads(network: MulticlassNetwork, classes: Classes) -> Pair:
-    loads = [Fraction(0), Fraction(0)]
+    loads, chosen = [Fraction(0), Fraction(0)], set(classes)
     for route in network.routes() or ():
-        for k in set(route) & set(classes):
+        for k in chosen.intersection(route):
             load = network.arrival_rates[route[0]] * network.mean_service[k]
             loads[network.stations[k]] += load
     return loads[0], loads[1]

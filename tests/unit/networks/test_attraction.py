@@ -10,6 +10,7 @@ from queueing_llm.model import MulticlassNetwork
 from queueing_llm.networks._attraction import cycle_attraction
 from queueing_llm.networks._growing_cycle import growing_cycle
 from queueing_llm.networks._priority_fluid import priority_fluid
+from queueing_llm.networks._priority_shares import PriorityService
 from tests.reference.priority_networks import lu_kumar, rybko_stolyar
 
 
@@ -31,6 +32,20 @@ def test_the_pair_leaves_no_choice_unless_both_first_classes_have_fluid():
     network, priority = lu_kumar(F(9, 10))
     found = cycle_attraction(network, growing_cycle(network, priority=priority))
     assert not found.is_forced
+
+
+def test_another_path_drains_from_the_start_of_the_cycle_of_lu_and_kumar():
+    """Why attraction speaks of the paths tried: of all fluid paths it would be false."""
+    network, priority = lu_kumar(F(9, 10))
+    cycle = growing_cycle(network, priority=priority)
+    assert cycle.start == (1, 0, 0, 0)
+    assert cycle_attraction(network, cycle).attracts
+    balance = (F(1, 7), F(6, 7), F(1, 7), F(6, 7))
+    assert balance != cycle.phases[0].shares
+    drift = PriorityService.of(network, priority).drift(balance)
+    assert drift == (F(9, 10) - F(10, 7), 0, 0, 0)
+    # Class 0 is the last of its station, and both stations are busy all the time.
+    assert [sum(balance[k] for k in network.classes_at(j)) for j in (0, 1)] == [1, 1]
 
 
 def two_pairs(first, second):

@@ -4,8 +4,10 @@ import itertools
 import random
 from fractions import Fraction as F
 
+import numpy as np
 import pytest
 
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import MulticlassNetwork
 from queueing_llm.networks._lyapunov import stability_pieces
 from queueing_llm.networks._modes import emptied, mode_count, modes, served
@@ -27,6 +29,16 @@ def test_the_agent_pair_is_stable_when_entering_requests_go_first():
     pieces = stability_pieces(PAIR, priority=[0, 1, 0, 1])
     assert pieces.priority == (0, 1, 0, 1)
     assert drift_margin(PAIR, pieces) == pieces.margin > F(1, 10)
+
+
+def test_ranks_may_come_from_numpy():
+    assert stability_pieces(PAIR, priority=np.array([0, 1, 0, 1])).priority == (0, 1, 0, 1)
+
+
+@pytest.mark.parametrize("ranks", [[0, 1, 0], [0, 1, 1, 0, 2], [0, 1, 0.5, 1], [[0], 1, 0, 1]])
+def test_what_does_not_rank_the_classes_is_refused(ranks):
+    with pytest.raises(InvalidArgument, match="priority must be 4 integers"):
+        stability_pieces(PAIR, priority=ranks)
 
 
 @pytest.mark.parametrize(("network", "ranks"), [(PAIR, (1, 0, 1, 0)), (LU_KUMAR, (1, 0, 1, 0))])

@@ -85,6 +85,12 @@ def test_the_scaling_of_scaled_rates():
     assert float(critical_scaling(net.scaled(F(1, 10))).low) == pytest.approx(10 * exact, 1e-6)
 
 
+@pytest.mark.parametrize("rate", [F(1, 10**320), F(10**320)])
+def test_rates_beyond_the_range_of_floats(rate):
+    net = network(["AB"], (5, 8), (rate,))
+    assert critical_scaling(net).high == F(5, 4) / rate
+
+
 def test_nothing_arriving_is_refused():
     with pytest.raises(InvalidArgument, match="arrival_rates must not all be 0"):
         critical_scaling(EXACT[0][0].scaled(0))

@@ -1,5 +1,6 @@
 """Virtual stations: the published pair, exclusion in simulated jobs, and what is left out."""
 
+import itertools
 import random
 from fractions import Fraction as F
 
@@ -7,6 +8,7 @@ import pytest
 
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import MulticlassNetwork
+from queueing_llm.networks._traffic import visit_rates
 from queueing_llm.networks._two_stations import is_globally_stable, two_station_threshold
 from queueing_llm.networks._virtual_stations import virtual_stations
 
@@ -87,6 +89,48 @@ def met(network, ranks, classes, *, rng, events=3_000):
         if len({network.stations[k] for k in classes if jobs[k]}) == 2:
             return True
     return False
+
+
+def heaviest_by_definition(network, ranks):
+    """Return load and classes of the heaviest virtual station, trying all first classes."""
+    lines = [sorted(network.classes_at(j), key=ranks.__getitem__) for j in (0, 1)]
+    feeders = [
+        [k for k, row in enumerate(network.routing) if l in dict(row)]
+        for l in range(network.class_count)
+    ]
+    rates = visit_rates(network)
+    found = []
+    for m, n in itertools.product(range(1, len(lines[0]) + 1), range(1, len(lines[1]) + 1)):
+        ours = {*lines[0][:m], *lines[1][:n]}
+        if not any(network.arrival_rates[k] for k in ours) and all(
+            (network.stations[k] == network.stations[l]) == (k in ours)
+            for l in ours
+            for k in feeders[l]
+        ):
+            load = sum(rates[k] * network.mean_service[k] for k in ours)
+            found.append((load, tuple(sorted(ours))))
+    return max(found, default=None)
+
+
+def test_by_priority_it_is_the_heaviest_of_the_definition():
+    rng, seen = random.Random(3), 0
+    while seen < 40:
+        line = random_line(rng, "AB")
+        if line.station_count != 2:
+            continue
+        # Some jobs come back to a class of their route, which the definition allows or not.
+        routing = [list(row) for row in line.routing]
+        k, l = rng.randrange(line.class_count), rng.randrange(line.class_count)
+        if l not in dict(routing[k]):
+            routing[k] = [(t, F(3, 4)) for t, _ in routing[k]] + [(l, F(1, 8))]
+        network = MulticlassNetwork(
+            line.stations, line.mean_service, line.arrival_rates, routing
+        ).scaled(1000)
+        ranks = rng.sample(range(network.class_count), network.class_count)
+        answer = [(v.load, v.classes) for v in virtual_stations(network, priority=ranks)]
+        heaviest = heaviest_by_definition(network, ranks)
+        assert answer == ([] if heaviest is None else [heaviest])
+        seen += heaviest is not None
 
 
 @pytest.mark.parametrize("stations", ["AB", "ABC"])
