@@ -12,8 +12,9 @@
                            as "p/q" under its name with ``_exact``; "load" is null if unknown
 ``bottleneck``             name of the busiest engine
 ``nominal_scaling``        multiple of the arrival rates above which no policy keeps up
-``stable_scaling``         the network is stable up to this multiple, null if unknown
-``unstable_scaling``       it is unstable at this multiple, null if unknown
+``stable_scaling``         the network is stable at this multiple, null if unknown
+``unstable_scaling``       it is unstable at this multiple, above it if it is the nominal one;
+                           null if unknown; both the same: stable below, unstable above
 ``any_policy_scaling``     stable up to this multiple under every work-conserving policy that
                            finishes requests in order of their start, null if unknown
 ``any_order_scaling``      the same under every work-conserving policy, null if unknown; these

@@ -104,18 +104,22 @@ def _findings(verdict: NetworkVerdict) -> list[tuple[str, str]]:
     growth = verdict.growth_factor
     stable, unstable = verdict.stable_scaling, verdict.unstable_scaling
     is_sharp = stable == unstable
+    # Under priorities alone, fewer arrivals may be worse.
+    also_below = stable in (verdict.any_policy_scaling, verdict.any_order_scaling)
+    reach = "below" if is_sharp else "up to" if also_below else "at"
+    if reach == "at" and stable and unstable and brief(stable) == brief(unstable):
+        reach = "just below"
+    beyond = "above" if is_sharp or unstable == verdict.nominal_scaling else "at"
     return [
         ("capacity", _bound(verdict, verdict.nominal_scaling, "at most")),
-        ("stable", _bound(verdict, stable, "below" if is_sharp else "up to")),
-        ("unstable", _bound(verdict, unstable, "above" if is_sharp else "at")),
+        ("stable", _bound(verdict, stable, reach)),
+        ("unstable", _bound(verdict, unstable, beyond)),
         *_whatever_the_policy(verdict),
         ("basis", verdict.basis),
         ("cycle", f"a backlog grows {brief(growth)}-fold in a turn" if growth else ""),
-        *_labelled("in turns", [f"never side by side: {v}" for v in verdict.virtual_stations]),
+        *_labelled("shared", [f"never side by side: {v}" for v in verdict.virtual_stations]),
         *_labelled("checked", [f"{h.name}: {h.how}" for h in verdict.hypotheses if h.holds]),
-        *_labelled(
-            "not so", [f"{h.name}: {h.how}" for h in verdict.hypotheses if not h.holds]
-        ),
+        *_labelled("not so", [f"{h.name}: {h.how}" for h in verdict.hypotheses if not h.holds]),
         *_labelled("advice", verdict.advice),
     ]
 
@@ -146,7 +150,7 @@ def _simulated(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("simulated", settings),
         ("finished", _estimate(means["throughput"])),
-        ("backlog", f"{trend}, by {_estimate(means['growth'])} in the second half"),
+        ("backlog", f"{trend}: {_estimate(means['growth'])}, second half against first"),
         ("busy", ", ".join(busy)),
     ]
 

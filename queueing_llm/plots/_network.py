@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from queueing_llm.model.agents import AgentNetwork
 from queueing_llm.plots._frame import COLOURS, TITLE_WIDTH, check_plot_path, save
 from queueing_llm.plots._network_boxes import cut, draw_arrivals, draw_box, draw_move
-from queueing_llm.plots._network_canvas import Canvas, LoadColours
+from queueing_llm.plots._network_canvas import TIP, Canvas, LoadColours
 from queueing_llm.plots._network_layout import layered_places
 from queueing_llm.plots._network_parts import agents_of, edges_of
 
@@ -124,7 +124,9 @@ def network_figure(
         route = [places[one], *bends.get((one, other), ()), places[other]]
         draw_move(graph, [canvas.inches(place) for place in route], label=label)
     _draw_loads(panel, {name: loads[name] for name in shown}, load.bottleneck, colours)
-    figure.colorbar(colours.scale, cax=key, orientation="horizontal", extend="max")
+    figure.colorbar(
+        colours.scale, cax=key, orientation="horizontal", extend="max", extendfrac=TIP
+    )
     key.set_xlabel("load of the engine [%]", fontsize=8)
     key.tick_params(labelsize=7.5)
     _draw_heading(figure, title, verdict)

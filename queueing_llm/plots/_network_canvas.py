@@ -21,6 +21,8 @@ SCALE = 0.75
 """Height of the colour bar with its label [inches]."""
 TITLE = 0.75
 """Height of the title and the verdict [inches]."""
+TIP = 0.05
+"""Length of the tip of the colour bar, as a share of its rest."""
 EDGE = 0.2
 """Least distance from the edges of the figure [inches]."""
 NO_ENGINE, OVERLOADED = "0.94", "#3b0044"
@@ -79,7 +81,10 @@ class Canvas:
         left, bars = (across + NAMES) / width, BARS / width
         tall = self.lines * LINE / height
         loads = figure.add_axes((left, up / height - tall, bars, tall))
-        key = figure.add_axes((left, up / height - tall - 0.35 / height, bars, 0.12 / height))
+        # As long as a bar of load 1, and the tip for what is above it.
+        key = figure.add_axes(
+            (left, up / height - tall - 0.35 / height, bars * (1 + TIP), 0.12 / height)
+        )
         return figure, graph, loads, key
 
 

@@ -66,7 +66,10 @@ OPEN = NetworkVerdict(
     stable_scaling=F(1, 2),
     unstable_scaling=1.25,
     basis="stable: a certificate",
-    hypotheses=(Hypothesis("batches are full", holds=False, how="8 of 9"),),
+    hypotheses=(
+        Hypothesis("batches are full", holds=False, how="8 of 9"),
+        Hypothesis("jobs come back", holds=True, how="2 do"),
+    ),
     virtual_stations=("a + b: load 1.5", "c + d: load 0.9"),
     growth_factor=F(17, 4),
     advice=("serve a before b", "use fewer engines"),
@@ -124,7 +127,8 @@ def test_json_has_every_number_as_a_float_and_as_a_fraction(ask, answered):
     assert (answer["unstable_scaling"], answer["unstable_scaling_exact"]) == (1.25, None)
     assert (answer["growth_factor"], answer["growth_factor_exact"]) == (4.25, "17/4")
     assert answer["hypotheses"] == [
-        {"name": "batches are full", "holds": False, "how": "8 of 9"}
+        {"name": "batches are full", "holds": False, "how": "8 of 9"},
+        {"name": "jobs come back", "holds": True, "how": "2 do"},
     ]
     assert answer["virtual_stations"] == list(OPEN.virtual_stations)
     assert answer["advice"] == list(OPEN.advice)
@@ -157,13 +161,14 @@ def test_the_table_of_an_open_case(shown, answered):
         "planner sarathi 3 1,200 300 at least 45.0%",
         "worker_1 sarathi 3 2,400 600 90.0% <- bottleneck",
         "capacity at most 1.1111 x the arrival rates, 3.3333 sessions/s, load 1",
-        "stable up to 0.5 x the arrival rates, 1.5 sessions/s, load 0.45",
+        "stable at 0.5 x the arrival rates, 1.5 sessions/s, load 0.45",
         "unstable at 1.25 x the arrival rates, 3.75 sessions/s, load 1.125",
         "basis stable: a certificate",
         "cycle a backlog grows 4.25-fold in a turn",
-        "shared a + b: load 1.5",
-        "c + d: load 0.9",
-        "rests on batches are full (FAILS): 8 of 9",
+        "shared never side by side: a + b: load 1.5",
+        "never side by side: c + d: load 0.9",
+        "checked jobs come back: 2 do",
+        "not so batches are full: 8 of 9",
         "advice serve a before b",
         "use fewer engines",
     ):
@@ -191,6 +196,33 @@ def test_one_scaling_on_both_sides_is_a_boundary(shown, answered):
     lines = shown("fork-join")
     assert "stable below 0.5 x the arrival rates, 1.5 sessions/s, load 0.45" in lines
     assert "unstable above 0.5 x the arrival rates, 1.5 sessions/s, load 0.45" in lines
+
+
+def test_one_line_where_the_order_of_service_makes_no_difference(shown, answered):
+    scaled = "0.5 x the arrival rates, 1.5 sessions/s, load 0.45"
+    every = "stable under every work-conserving policy"
+    answered(replace(OPEN, any_policy_scaling=F(1, 2), any_order_scaling=F(1, 2)))
+    lines = shown("fork-join")
+    assert f"any policy {every}, up to {scaled}" in lines
+    assert f"stable up to {scaled}" in lines
+    assert not [line for line in lines if line.startswith(("in order", "any order"))]
+    answered(replace(OPEN, any_policy_scaling=F(2, 3), any_order_scaling=F(1, 2)))
+    lines = shown("fork-join")
+    ordered = "finishes requests in order of their start, up to 0.66667 x"
+    assert [line for line in lines if line.startswith(f"in order {every} that {ordered}")]
+    assert f"any order {every}, up to {scaled}" in lines
+    edge = dict.fromkeys(("any_policy_scaling", "any_order_scaling", "unstable_scaling"), 1)
+    answered(replace(OPEN, **edge))
+    assert [
+        line for line in shown("fork-join") if line.startswith(f"any policy {every}, below")
+    ]
+
+
+def test_scalings_that_print_alike_do_not_contradict_each_other(shown):
+    lines = shown("rybko-stolyar-stable")
+    scaled = "1.1111 x the arrival rates, 2.5263 sessions/s, load 1"
+    assert f"stable just below {scaled}" in lines
+    assert f"unstable above {scaled}" in lines
 
 
 @pytest.mark.parametrize(
@@ -222,7 +254,7 @@ def test_the_simulation_is_printed(shown):
     lines = shown("rybko-stolyar", "--simulate", "3000", "--replications", "2")
     (settings,) = [line for line in lines if line.startswith("simulated")]
     assert settings.startswith("simulated 3,000 s, the first 0 s left out of means; replic")
-    assert any(line.startswith("backlog clearly grows, by ") for line in lines)
+    assert any(line.startswith("backlog clearly grows: ") for line in lines)
     assert any(line.startswith("busy left ") for line in lines)
 
 
@@ -290,6 +322,7 @@ def test_an_engine_is_taken_from_a_scenario(ask):
         (["fork-join", "--simulate", "-5"], "horizon must be"),
         (["fork-join", "--replications", "2"], "--replications needs --simulate"),
         (["fork-join", "--warmup", "2"], "--warmup needs --simulate"),
+        (["fork-join", "--seed", "2"], "--seed needs --simulate"),
         (["fork-join", "--engine", "planner"], "--engine must be NAME=SCENARIO"),
         (
             ["fork-join", "--engine", "planner=nothing"],
@@ -298,6 +331,7 @@ def test_an_engine_is_taken_from_a_scenario(ask):
         (["fork-join", "--engine", "plan=theorem-2"], "no agent uses engine 'plan'"),
         (["fork-join", "--plot", "a.gif"], "plot format of 'a.gif' is not known"),
         (["fork-join", "--certificate", "no/where.json"], "its folder does not exist"),
+        (["fork-join", "--certificate", "."], "it is a folder"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(capsys, argv, message):

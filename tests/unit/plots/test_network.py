@@ -127,6 +127,15 @@ def test_engines_are_listed_with_the_busiest_on_top():
     assert figure.axes[2].get_xlabel() == "load of the engine [%]"
 
 
+def test_a_load_ends_at_its_place_on_the_colour_bar():
+    figure = drawn(FORK.scaled(0.5))
+    figure.draw_without_rendering()
+    bars, key = figure.axes[1:3]
+    for load in (0, 0.25, 1):
+        in_bars = bars.transData.transform((load, 0))[0]
+        assert in_bars == pytest.approx(key.transData.transform((100 * load, 0))[0], abs=0.5)
+
+
 def test_forks_joins_arrivals_and_shares_are_written():
     assert {"fork", "join all", "3/s"} <= set(texts(drawn(FORK)))
     assert {"50%", "20%", "12%", "2/s", "1/s"} <= set(texts(drawn(TOOLS)))
