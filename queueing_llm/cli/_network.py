@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -154,6 +153,7 @@ def _refuse_files(plot: Path | None, certificate: Path | None) -> None:
 def _simulated(
     agents: AgentNetwork, *, horizon: float, warmup: float, replications: int, seed: int
 ) -> NetworkRun:
+    from queueing_llm.networks import network_load
     from queueing_llm.simulate.networks import simulate_network
 
     return simulate_network(
@@ -162,24 +162,9 @@ def _simulated(
         warmup=warmup,
         replications=replications,
         seed=seed,
-        shares=_shares(agents),
+        shares=network_load(agents).shares,
         progress=sys.stderr.isatty(),
     )
-
-
-def _shares(agents: AgentNetwork) -> dict[str, tuple[Fraction, ...]]:
-    """Return how static planning shares the visits that several engines can serve."""
-    from queueing_llm.networks import network_load
-
-    if all(len(visit.engines) < 2 for visit in agents.visits):
-        return {}
-    load = network_load(agents)
-    rows = (load.plan or load.least_plan).shares
-    return {
-        visit.name: tuple(dict(row).get(at, Fraction(0)) for at in visit.engines)
-        for visit, row in zip(agents.visits, rows, strict=True)
-        if len(visit.engines) > 1
-    }
 
 
 def _draw(

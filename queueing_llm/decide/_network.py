@@ -2,18 +2,16 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import Any, final
+from dataclasses import replace
 
 from queueing_llm.certificates import (
-    Certificate,
     certify_feed_forward,
     certify_growth,
     certify_network_overload,
     certify_network_stability,
 )
 from queueing_llm.decide._network_advice import network_advice
+from queueing_llm.decide._network_finding import Finding, as_read, numerical, undecided
 from queueing_llm.decide._network_fluid import FluidReading, fluid_reading
 from queueing_llm.decide._network_scalings import known_scalings
 from queueing_llm.decide._network_verdict import NetworkVerdict
@@ -37,21 +35,7 @@ from queueing_llm.networks import (
     virtual_stations,
 )
 
-MOST_CYCLE_CLASSES = 40
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """An answer about the fluid model, before the data behind it are graded."""
-
-    status: Status
-    evidence: Evidence
-    reason: str
-    certificate: Certificate | None = None
-    hypotheses: tuple[Hypothesis, ...] = ()
-    growth_factor: Fraction | None = None
-    virtual_stations: tuple[str, ...] = ()
+MOST_CLASSES, MOST_CYCLE_CLASSES = 256, 40
 
 
 def check_network(network: AgentNetwork, *, find_scalings: bool = True) -> NetworkVerdict:
@@ -75,20 +59,33 @@ def check_network(network: AgentNetwork, *, find_scalings: bool = True) -> Netwo
     -------
     NetworkVerdict
         Status, evidence, loads, critical scalings, advice. ``proved`` needs exact data
-        (integers, Fractions, numbers from files).
+        (integers, Fractions, numbers from files) and, for less than an overload, steps that
+        do not read the KV cache.
 
     Raises
     ------
     InvalidArgument
-        If a number is symbolic, or mean contexts have no bound.
+        If it is no network of agents, a number is symbolic, or mean contexts have no bound.
 
     Notes
     -----
-    What a certificate proves is about the fluid model. Stability is carried over to the
-    engines by Dai (1995), for i.i.d. gaps and lengths. A growing cycle is carried over by
-    our own argument: backlogs near the cycle are drawn to it (checked in exact numbers for a
-    push in every direction), so a large one follows it for ever with positive probability.
-    What is known in general is about classes of policies: Gamarnik and Hasenbein (2005).
+    What a certificate proves is about the fluid model, except for an overload, which is about
+    the engines. That this is the fluid model of the engines is our reading: under backlog a
+    batch is full, and a rule that serves decodes first has started at most a budget of
+    requests that have not finished. Where steps read the KV cache, that a request adds the
+    mean of what it reads is our reading, too, as for one engine: ``numerical``. Stability is
+    carried over to the engines by Dai (1995), for i.i.d. gaps and lengths. Not checked: that
+    gaps have no bound and are spread out, which he needs for a steady state, and that lengths
+    do not depend on each other; a context makes the work of later visits depend on earlier
+    ones. Evenly spaced arrivals may keep clear of a growing cycle for ever.
+
+    A growing cycle is carried over by our own argument: backlogs near the cycle are drawn to
+    it (checked in exact numbers for a push of each class), so a large one follows it for ever
+    with positive probability. That is ``numerical``. It is ``proved`` only where a second,
+    independent argument holds, too: visits that the priorities keep from being served side by
+    side need more than the time of one engine; ``queueing_llm.networks.virtual_stations`` has
+    its conditions. In general, results are about classes of policies: Gamarnik and Hasenbein
+    (2005).
 
     Examples
     --------
@@ -115,13 +112,9 @@ def check_network(network: AgentNetwork, *, find_scalings: bool = True) -> Netwo
     """
     load = network_load(network)
     reading = fluid_reading(network)
-    finding = _overload(load) or _finding(reading, load)
+    finding = _overload(load) or as_read(_finding(reading, load), reading)
     if finding.evidence is Evidence.PROVED and not load.is_exact:
-        reason = f"{finding.reason}; some numbers are floats, so nothing is proved of them"
-        finding = replace(finding, evidence=Evidence.NUMERICAL, reason=reason, certificate=None)
-    hypotheses = finding.hypotheses
-    if isinstance(reading, FluidReading):
-        hypotheses = (*reading.hypotheses, *hypotheses)
+        finding = numerical(finding, "some numbers are floats, so nothing is proved of them")
     verdict = NetworkVerdict(
         status=finding.status,
         evidence=finding.evidence,
@@ -130,61 +123,62 @@ def check_network(network: AgentNetwork, *, find_scalings: bool = True) -> Netwo
         engines=load.engines,
         bottleneck=load.bottleneck,
         nominal_scaling=load.largest_scaling,
-        hypotheses=hypotheses,
+        hypotheses=finding.hypotheses,
         virtual_stations=finding.virtual_stations,
         growth_factor=finding.growth_factor,
         certificate=finding.certificate,
     )
     if not find_scalings:
         return verdict
-    if isinstance(reading, FluidReading) and reading.holds:
+    holds = isinstance(reading, FluidReading) and reading.holds
+    if isinstance(reading, FluidReading) and (holds or verdict.status is Status.STABLE):
         verdict = known_scalings(reading, verdict)
     return replace(verdict, advice=tuple(network_advice(network, load, reading, verdict)))
 
 
-def _overload(load: NetworkLoad) -> _Finding | None:
+def _overload(load: NetworkLoad) -> Finding | None:
     """Return the answer if no policy keeps up."""
     if load.least_plan.load < 1:
         return None
     if load.least_plan.load == 1:
         reason = f"the load of {load.bottleneck} is exactly 1"
-        return _Finding(Status.UNDECIDED, Evidence.NONE, reason)
+        return Finding(Status.UNDECIDED, Evidence.NONE, reason)
     certificate = certify_network_overload(
         load.traffic, load.least_plan, servers=load.least_servers
     )
     reason = f"the load of {load.bottleneck} exceeds 1 under every policy"
     evidence = Evidence.NUMERICAL if certificate is None else Evidence.PROVED
-    return _Finding(Status.UNSTABLE, evidence, reason, certificate)
+    return Finding(Status.UNSTABLE, evidence, reason, certificate)
 
 
-def _finding(reading: FluidReading | Unmodelled, load: NetworkLoad) -> _Finding:
+def _finding(reading: FluidReading | Unmodelled, load: NetworkLoad) -> Finding:
     if isinstance(reading, Unmodelled):
-        return _undecided(reading.reason)
+        return undecided(reading.reason)
     classes = reading.classes
     is_forward = feed_forward(classes.network).hypotheses[1].holds
     for hypothesis in reading.hypotheses:
         if not hypothesis.holds and not (is_forward and hypothesis == reading.hypotheses[-1]):
-            return _undecided(f"not that {hypothesis.name}: {hypothesis.how}")
+            return undecided(f"this needs that {hypothesis.name}; {hypothesis.how}")
     assert load.plan is not None, "every time at full batches is known"
     if load.plan.load > 1:
         reason = f"{load.bottleneck} gets more than its full batches serve"
-        return _Finding(Status.UNSTABLE, Evidence.NUMERICAL, reason)
+        return Finding(Status.UNSTABLE, Evidence.NUMERICAL, reason)
     if load.plan.load == 1:
-        return _undecided(f"the load of {load.bottleneck} is exactly 1")
+        return undecided(f"the load of {load.bottleneck} is exactly 1")
     if is_forward:
         return _feed_forward(classes)
     if classes.has_joins:
-        return _undecided(
+        return undecided(
             "sessions turn back to an engine that they left, and branches wait for each "
             f"other: {feed_forward(classes.network).hypotheses[1].how}"
         )
     return next(_beyond_feed_forward(reading))
 
 
-def _feed_forward(classes: FluidClasses) -> _Finding:
+def _feed_forward(classes: FluidClasses) -> Finding:
     match = feed_forward(classes.network)
     certificate = certify_feed_forward(classes.network)
-    return _Finding(
+    return Finding(
         Status.STABLE,
         Evidence.THEOREM if certificate is None else Evidence.PROVED,
         "every engine has a load below 1 and no session turns back to an engine that it left",
@@ -193,13 +187,19 @@ def _feed_forward(classes: FluidClasses) -> _Finding:
     )
 
 
-def _beyond_feed_forward(reading: FluidReading) -> Iterator[_Finding]:
+def _beyond_feed_forward(reading: FluidReading) -> Iterator[Finding]:
     """Yield what is found for engines that sessions come back to, strongest first."""
     own = reading.own
     if own is None:
-        yield _undecided("prefill and decode as jobs of their own are too many classes")
+        yield undecided("prefill and decode as jobs of their own are too many classes")
         return
     network = own.network
+    if network.class_count > MOST_CLASSES:
+        yield undecided(
+            "sessions turn back to an engine that they left, and make "
+            f"{network.class_count} kinds of requests, more than {MOST_CLASSES}"
+        )
+        return
     pieces = two_station_pieces(network) or stability_pieces(network, priority=own.priority)
     if pieces is not None:
         certificate = certify_network_stability(network, pieces)
@@ -209,11 +209,11 @@ def _beyond_feed_forward(reading: FluidReading) -> Iterator[_Finding]:
                 if pieces.priority is None
                 else "these priorities"
             )
-            yield _Finding(Status.STABLE, Evidence.PROVED, reason, certificate)
+            yield Finding(Status.STABLE, Evidence.PROVED, reason, certificate)
     theorems = applicable_theorems(network, priority=own.priority, is_fifo=reading.is_fifo)
     for match in theorems:
         reason = f"{match.name} ({match.source}): {match.statement}"
-        yield _Finding(Status.STABLE, Evidence.THEOREM, reason, hypotheses=match.hypotheses)
+        yield Finding(Status.STABLE, Evidence.THEOREM, reason, hypotheses=match.hypotheses)
     cycle = None
     if own.priority is not None and network.class_count <= MOST_CYCLE_CLASSES:
         cycle = growing_cycle(network, priority=own.priority)
@@ -222,19 +222,19 @@ def _beyond_feed_forward(reading: FluidReading) -> Iterator[_Finding]:
     heavy = None if own.priority is None else virtual_stations(network, priority=own.priority)
     if heavy:
         reason = "visits that are never served side by side need more than one engine's time"
-        yield _Finding(
+        yield Finding(
             Status.UNSTABLE, Evidence.NUMERICAL, reason, virtual_stations=_named(heavy)
         )
     worst = _named(virtual_stations(network) or ())
     some = f"; some priorities are not stable: {worst[0]}" if worst else ""
-    yield _undecided(
+    yield undecided(
         "sessions turn back to an engine that they left, and neither a Lyapunov function nor "
         f"a growing cycle was found{some}",
         virtual_stations=worst,
     )
 
 
-def _grows(classes: FluidClasses, cycle: GrowingCycle) -> _Finding:
+def _grows(classes: FluidClasses, cycle: GrowingCycle) -> Finding:
     network = classes.network
     attraction = cycle_attraction(network, cycle)
     reason = f"in the fluid model {_story(network, cycle)}"
@@ -247,19 +247,32 @@ def _grows(classes: FluidClasses, cycle: GrowingCycle) -> _Finding:
         else f"{attraction.starts} pushes: some do not come back larger",
     )
     if not attraction.attracts:
-        return _undecided(
+        return undecided(
             f"{reason}, but not from all states nearby, so the network need not do so",
             growth_factor=cycle.factor,
             hypotheses=(hypothesis,),
         )
-    return _Finding(
+    heavy = _named(virtual_stations(network, priority=cycle.priority) or ())
+    finding = Finding(
         Status.UNSTABLE,
-        Evidence.PROVED,
+        Evidence.NUMERICAL,
         reason,
-        certify_growth(network, cycle),
-        (hypothesis,),
-        cycle.factor,
-        _named(virtual_stations(network, priority=cycle.priority) or ()),
+        hypotheses=(hypothesis,),
+        growth_factor=cycle.factor,
+        virtual_stations=heavy,
+    )
+    if not heavy:
+        return finding
+    shared = Hypothesis(
+        name="visits that are never served side by side need more than one engine's time",
+        holds=True,
+        how=heavy[0],
+    )
+    return replace(
+        finding,
+        evidence=Evidence.PROVED,
+        certificate=certify_growth(network, cycle),
+        hypotheses=(hypothesis, shared),
     )
 
 
@@ -281,7 +294,3 @@ def _named(stations: Iterable[VirtualStation]) -> tuple[str, ...]:
         for v in stations
         if v.load is not None
     )
-
-
-def _undecided(reason: str, **known: Any) -> _Finding:
-    return _Finding(Status.UNDECIDED, Evidence.NONE, reason, **known)

@@ -20,6 +20,8 @@ from queueing_llm.policies import BatchRule
 
 MOST_PRIORITIES = 200
 MOST_CLASSES = 16
+EFFORT = 40_000
+"""Priorities tried, times the square of engines times classes: what each of them costs."""
 
 
 def network_advice(
@@ -29,14 +31,21 @@ def network_advice(
     verdict: NetworkVerdict,
 ) -> Iterator[str]:
     """Yield sentences, the most useful first."""
-    needed = load.least_plan.load
+    needed, capacity = load.least_plan.load, "its capacity"
+    if needed < 1 and load.plan is not None:
+        needed, capacity = load.plan.load, "what its full batches serve"
     if needed >= 1:
-        engines = math.floor(needed) + 1
-        yield (
-            f"{verdict.bottleneck} needs {float(needed):.4g} times its capacity: share its "
-            f"visits among {engines} such engines, or scale the arrival rates below "
-            f"{float(1 / needed):.4g}"
-        )
+        heavy = [
+            (busy.name, busy.least_load if load.least_plan.load >= 1 else busy.load)
+            for busy in load.engines
+        ]
+        needs = [
+            f"{name} needs {float(share):.4g} times {capacity}: share its visits among "
+            f"{math.floor(share) + 1} such engines"
+            for name, share in heavy
+            if share is not None and share >= 1
+        ]
+        yield f"{'; '.join(needs)}; or scale the arrival rates below {float(1 / needed):.4g}"
         return
     for engine in network.engines:
         rule = engine.policy
@@ -44,7 +53,14 @@ def network_advice(
             yield f"{engine.name}: take a rule that fills its batches, such as sarathi"
         elif rule.first != "decode" and verdict.status is not Status.STABLE:
             yield f"{engine.name}: serve decodes first, so that requests finish in order"
-    if verdict.status is Status.STABLE or isinstance(reading, Unmodelled) or not reading.holds:
+    if verdict.status is Status.STABLE or isinstance(reading, Unmodelled):
+        return
+    if reading.classes.averages:
+        yield (
+            "write loops that carry contexts as a class with a route and rounds, or as turns: "
+            "then a context does not depend on the way"
+        )
+    if not reading.holds:
         return
     own = reading.own
     if own is None or own.has_joins:
@@ -70,9 +86,10 @@ def _priority_change(own: FluidClasses) -> str | None:
         pieces = stability_pieces(network, priority=ranks)
         return "undecided" if pieces is None else "stable"
 
+    most = EFFORT // (network.station_count * network.class_count) ** 2
     present = own.priority or tuple(range(network.class_count))
     better = stabilising_priorities(
-        network, priority=present, classify=classify, most=MOST_PRIORITIES
+        network, priority=present, classify=classify, most=min(most, MOST_PRIORITIES)
     )
     found = next(better, None)
     if found is None:

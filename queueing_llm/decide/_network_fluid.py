@@ -28,6 +28,8 @@ class FluidReading:
         bounded number.
     is_fifo : bool
         Whether, moreover, every engine starts requests in the order in which they come.
+    reads_kv : bool
+        Whether the steps of some engine take longer the more KV tokens they read.
     hypotheses : tuple of Hypothesis
         What makes this reading right.
     """
@@ -36,6 +38,7 @@ class FluidReading:
     phases: FluidClasses | None
     keeps_order: bool
     is_fifo: bool
+    reads_kv: bool
     hypotheses: tuple[Hypothesis, ...]
 
     @property
@@ -60,6 +63,7 @@ def fluid_reading(network: AgentNetwork) -> FluidReading | Unmodelled:
         phases=phases if isinstance(phases, FluidClasses) else None,
         keeps_order=all(_starts_decide(engine) for engine in network.engines),
         is_fifo=all(_is_fifo(network, at) for at in range(len(network.engines))),
+        reads_kv=any(named.engine.step_time.kv_slope != 0 for named in network.engines),
         hypotheses=(*_hypotheses(network), _contexts(classes)),
     )
 

@@ -29,16 +29,21 @@ class NetworkVerdict:
     bottleneck : str
         The engine of the largest load.
     nominal_scaling : number
-        :math:`1 / \max_j \rho_j`: no policy keeps up above this multiple of the arrival rates.
+        :math:`1 / \max_j \rho_j`, by the least loads: no policy keeps up above this multiple
+        of the arrival rates.
     stable_scaling, unstable_scaling : number or None
         Stable when the arrival rates are multiplied by the first, unstable by the second, the
-        closest that were found; None if none was found, or none was looked for.
+        closest that were found; where a load decides, stable below the first and unstable
+        above the second, and nothing is said of load 1 itself. What lies between other
+        multiples is not said: under priorities, fewer arrivals may be worse. None if none
+        was found, or none was looked for.
     any_policy_scaling : number or None
         The same as ``stable_scaling`` for every work-conserving policy that finishes requests
-        in the order in which it starts them, whatever its priorities.
+        in the order in which it starts them, whatever its priorities; smaller multiples are
+        stable, too.
     any_order_scaling : number or None
         The same for every work-conserving policy, also if it serves prefill and decode in
-        whatever order it likes.
+        whatever order it likes; None if it was not looked for, as in large networks.
     basis : str
         What the scalings rest on.
     hypotheses : tuple of Hypothesis

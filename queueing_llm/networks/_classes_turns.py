@@ -12,7 +12,7 @@ from queueing_llm.model.agents._rounds import one_more
 from queueing_llm.networks._classes_decimals import decimal
 
 MOST_EXACT = 4096
-MOST_TURNS = 256
+MOST_TURNS = 1024
 """Laws of more turns are not laid out turn by turn."""
 
 
@@ -70,6 +70,8 @@ def continuing(law: AbstractLength | None) -> tuple[Fraction, ...] | None:
 
 def _once(law: AbstractLength) -> object:
     """Return the chance of a single turn: exact for geometric and for bounded rational laws."""
+    if law.smallest > 1:
+        return 0
     if isinstance(law, GeometricLength):
         return 1 / decimal(law.mean, "turns")
     if law.largest is not None and law.largest <= MOST_EXACT:

@@ -12,7 +12,7 @@ from queueing_llm.networks._load import network_load
 from queueing_llm.networks._service import ServiceMeans, service_means
 from queueing_llm.policies import BatchRule
 
-MOST_CLASSES = 256
+MOST_CLASSES = 1024
 
 
 @final

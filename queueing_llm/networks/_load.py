@@ -1,9 +1,10 @@
 """The load of each engine of a network: at full batches, and the least under any policy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from numbers import Rational
+from types import MappingProxyType
 from typing import final
 
 from queueing_llm.model import MulticlassNetwork
@@ -62,6 +63,9 @@ class NetworkLoad:
         The same for the least that requests take under any policy of the engines.
     least_servers : tuple of tuples of (int, Fraction), one per visit
         Engines that can serve a visit, with the least time that a request takes there [s].
+    shares : mapping of str to tuple of Fraction
+        For each kind of visit that several engines can serve, the part that each of them
+        gets, by static planning [1].
     traffic : MulticlassNetwork
         Arrivals and routing behind both plans; its stations and times stand for nothing.
     is_exact : bool
@@ -74,6 +78,7 @@ class NetworkLoad:
     plan: StaticPlan | None
     least_plan: StaticPlan
     least_servers: tuple[Row, ...]
+    shares: Mapping[str, tuple[Fraction, ...]]
     traffic: MulticlassNetwork
     is_exact: bool
 
@@ -163,6 +168,7 @@ def network_load(network: AgentNetwork) -> NetworkLoad:
         plan=plan,
         least_plan=least_plan,
         least_servers=tuple(least),
+        shares=_shares(network, plan or least_plan),
         traffic=traffic,
         is_exact=means.is_exact and all(isinstance(number, Rational) for number in numbers),
     )
@@ -195,6 +201,16 @@ def _traffic(means: ServiceMeans) -> MulticlassNetwork:
 
 def _planned(traffic: MulticlassNetwork, servers: list[Row]) -> StaticPlan:
     return plan_static(traffic.arrival_rates, traffic.routing, servers=servers)
+
+
+def _shares(network: AgentNetwork, plan: StaticPlan) -> Mapping[str, tuple[Fraction, ...]]:
+    return MappingProxyType(
+        {
+            visit.name: tuple(dict(row).get(j, Fraction(0)) for j in visit.engines)
+            for visit, row in zip(network.visits, plan.shares, strict=True)
+            if len(visit.engines) > 1
+        }
+    )
 
 
 def _engine_loads(

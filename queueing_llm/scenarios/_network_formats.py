@@ -63,6 +63,9 @@ def _from_json(text: str) -> Graph:
     import networkx as nx
 
     data = _json(text)
+    if not isinstance(data, Mapping) or not isinstance(data.get("graph", {}), Mapping):
+        msg = "this is not node-link data of networkx: it and its 'graph' must be objects."
+        raise InvalidArgument(msg)
     try:
         return nx.node_link_graph(data, edges="links" if "links" in data else "edges")
     except (nx.NetworkXError, KeyError, TypeError, AttributeError) as error:
@@ -96,7 +99,7 @@ def _value(value: Any) -> Any:
 def _json(text: str) -> Any:
     try:
         return json.loads(text, parse_float=exact_number)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"this is not valid JSON: {error}."
         raise InvalidArgument(msg) from None
 

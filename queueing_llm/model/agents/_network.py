@@ -14,6 +14,7 @@ from queueing_llm.model.agents._reading import read_graph
 from queueing_llm.model.agents._structure import (
     check_named,
     check_network,
+    check_position,
     leaving_share,
     ways_out,
 )
@@ -215,7 +216,7 @@ class AgentNetwork:
         Parameters
         ----------
         visit : int
-            Position of the kind of visit.
+            Position of the kind of visit; any other number is refused.
 
         Returns
         -------
@@ -223,8 +224,8 @@ class AgentNetwork:
             What its moves leave out of 1. Floats are read as the decimals that they print as;
             a rest below 1e-12 of them is rounding, so 0. From a fork it is 0.
         """
-        ways = [m for m in self.moves if m.source == visit and m.probability > 0]
-        return leaving_share(self.visits[visit], ways)
+        check_position(visit, self.visits)
+        return leaving_share(self.visits[visit], ways_out(self.visits, self.moves)[visit])
 
     def scaled(self, factor: Real) -> "AgentNetwork":
         """Return the network with all arrival rates multiplied.

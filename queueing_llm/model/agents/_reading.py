@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeAlias
 
-from queueing_llm.errors import InvalidArgument
+from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.model._arrivals import AbstractArrivals
 from queueing_llm.model._engine import Engine
 from queueing_llm.model.agents._agents import Nodes, check_hit, engines_of, visit_of
@@ -64,6 +64,13 @@ def _checked_nodes(graph: Any) -> Nodes:
     nodes = dict(graph.nodes(data=True))
     for node, attributes in nodes.items():
         check_known(attributes, AGENT, f"agent {str(node)!r}")
+        if not any(name in AGENT for name in attributes):
+            others = [str(other) for other in nodes if other != node]
+            msg = (
+                f"agent {str(node)!r} has no attribute: give it an engine, or delay=0 if it is "
+                f"a tool; {nearest(str(node), others)}."
+            )
+            raise InvalidArgument(msg)
     for source, target, attributes in graph.edges(data=True):
         check_known(attributes, WAY, f"the edge from {str(source)!r} to {str(target)!r}")
     return nodes

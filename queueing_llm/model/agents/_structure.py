@@ -159,6 +159,13 @@ def _check_leaves(visits: Sequence[Visit], ways: Successors, leaves: Sequence[bo
         raise InvalidArgument(msg)
 
 
+def check_position(visit: object, visits: Sequence[Visit]) -> None:
+    """Raise :class:`InvalidArgument` unless a visit is named by its position."""
+    if isinstance(visit, bool) or visit not in range(len(visits)):
+        msg = f"visit must be a position from 0 to {len(visits) - 1}, got visit={visit!r}."
+        raise InvalidArgument(msg)
+
+
 def check_named(
     name: object, accepted: Iterable[object], what: str, *, where: str = ""
 ) -> None:

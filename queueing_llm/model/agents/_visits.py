@@ -101,7 +101,8 @@ class Visit:
         As for :class:`Move`, between the visits in a row.
     dispatch : {"planned", "shortest"}
         Which of several engines gets a request: at random with the probabilities of static
-        planning, or the one with the fewest tokens of work left.
+        planning (a simulation is told them as ``shares``), or the one with the fewest tokens
+        of work left.
     forks : bool
         Whether all moves from here are taken, not one of them.
     join : {"all", "any"} or None

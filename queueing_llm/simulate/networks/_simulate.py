@@ -64,8 +64,8 @@ def simulate_network(
     start : mapping of str to int, optional
         Sessions that begin at a kind of visit at time 0, besides those that arrive.
     shares : mapping of str to sequence of numbers, optional
-        Probabilities of the engines of a kind of visit with ``dispatch="planned"``; equal
-        for visits that are left out.
+        Probabilities of the engines of each kind of visit that several can serve with
+        ``dispatch="planned"``: ``network_load(network).shares`` are those of static planning.
     tick : float
         Resolution of the clock [s]; step times and delays are rounded to it.
     transparent : bool
@@ -117,6 +117,14 @@ def simulate_network(
         raise InvalidArgument(msg)
     for part in network.engines:
         check_policy(part.policy)
+    for visit in network.visits:
+        is_planned = len(visit.engines) > 1 and visit.dispatch == "planned"
+        if is_planned and visit.name not in (shares or {}):
+            msg = (
+                f"shares must say how visit {visit.name!r} is split among its engines: pass "
+                "shares=network_load(network).shares for static planning."
+            )
+            raise InvalidArgument(msg)
     layout = Layout.of(network, shares=shares, tick=tick)
     sample_at = layout.clock.ticks(np.linspace(0.0, float(horizon), samples + 1))
     slow = transparent or not all(map(is_compilable, network.engines))

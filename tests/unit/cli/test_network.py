@@ -261,16 +261,17 @@ def test_the_simulation_is_printed(shown):
 def test_shares_of_static_planning_are_simulated():
     """A visit that two engines can serve goes where the plan sends it."""
     from queueing_llm.model.agents import AgentNetwork
+    from queueing_llm.networks import network_load
 
     loop = load_network("tool-loop").network
     (gpu,), (visit,) = loop.engines, loop.visits
     fast = replace(gpu, name="fast", engine=replace(gpu.engine, token_budget=1024))
     twin = AgentNetwork.of((gpu, fast), (replace(visit, engines=(0, 1)),), loop.moves)
-    ((name, shares),) = command._shares(twin).items()
+    ((name, shares),) = network_load(twin).shares.items()
     assert name == visit.name
     assert sum(shares) == 1
     assert shares[1] > shares[0] > 0
-    assert command._shares(loop) == {}
+    assert network_load(loop).shares == {}
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])

@@ -7,6 +7,7 @@ import pytest
 
 import queueing_llm as ql
 from queueing_llm.certificates import Rejected, check, check_network_certificate
+from queueing_llm.decide import _network, _network_advice, _network_scalings
 from queueing_llm.networks import multiclass
 from queueing_llm.scenarios import load_network
 
@@ -88,6 +89,27 @@ class TestCrossing:
         assert "a short before b long" in verdict.advice[0]
         assert grade(ql.check_network(better)) == ("STABLE", "PROVED")
 
+    def test_advice_does_not_take_long_where_there_are_many_orders(self, monkeypatch):
+        # 16 classes at 4 engines: a try takes about a second, and 200 were allowed.
+        asked = []
+
+        def never(network, *, priority=None):
+            asked.append(priority)
+
+        monkeypatch.setattr(_network_advice, "stability_pieces", never)
+        graph = nx.DiGraph(engines=dict.fromkeys("abcd", GPU))
+        routes = [("abcd"[c:] + "abcd"[:c]) for c in range(4)]
+        graph.graph["classes"] = {
+            str(c): {"route": list(route), "arrival_rate": 1, "priority": c}
+            for c, route in enumerate(routes)
+        }
+        for name in "abcd":
+            graph.add_node(name, engine=name, prompt_tokens=100, output_tokens=10)
+        own = multiclass(ql.AgentNetwork(graph))
+        assert own.priority is not None
+        assert _network_advice._priority_change(own) is None
+        assert 0 < len(asked) <= 10
+
     def test_floats_prove_nothing(self):
         verdict = answer(crossing(F(9, 10), floats=True), find_scalings=False)
         assert grade(verdict) == ("UNSTABLE", "NUMERICAL")
@@ -152,6 +174,113 @@ class TestForward:
         verdict = answer(chain("a", "b", "a", "b", rate=F(7, 2)))
         assert verdict.evidence.name == "PROVED"
         assert "Lyapunov" in verdict.reason
+
+
+class TestFullBatchesAreNotTheBest:
+    """Five tokens take .75 s, eight take 1.25 s: 20/3 and 6.4 tokens per second."""
+
+    GPU = ql.Engine(ql.StaircaseStepTime(F(1, 4), F(1, 2), 5), token_budget=8)
+
+    def test_between_full_and_best_batches(self):
+        # 8 tokens a request: full batches serve 0.8 requests per second, the best 0.8333.
+        graph = nx.DiGraph(engines={"a": self.GPU})
+        graph.add_node("agent", engine="a", prompt_tokens=5, output_tokens=3)
+        graph.nodes["agent"]["arrival_rate"] = F(82, 100)
+        verdict = answer(graph)
+        assert grade(verdict) == ("UNSTABLE", "NUMERICAL")
+        assert verdict.nominal_scaling > 1
+        assert verdict.stable_scaling == verdict.unstable_scaling == F(80, 82)
+        assert len(verdict.advice) == 1
+        assert verdict.advice[0].startswith("a needs 1.025 times what its full batches serve")
+
+    def test_the_scalings_agree_with_the_verdict_where_sessions_come_back(self):
+        verdict = answer(chain("a", "b", "a", "b", prompt=5, gpu=self.GPU, rate=F(865, 10**4)))
+        assert grade(verdict) == ("UNSTABLE", "NUMERICAL")
+        assert verdict.unstable_scaling < 1 < verdict.nominal_scaling
+
+
+class TestReadsOfTheCache:
+    GPU = ql.Engine(ql.AffineStepTime(1, 0, F(1, 10**5)), token_budget=768)
+
+    @pytest.mark.parametrize("engines", ["ab", "abab"])
+    def test_no_higher_grade_than_for_one_engine(self, engines):
+        """One such engine is stable by a numerical argument of ours; so are several."""
+        workload = ql.Workload.poisson(arrival_rate=1, prompt_tokens=32, output_tokens=32)
+        alone = ql.check_stability(self.GPU, workload, policy=ql.SARATHI)
+        verdict = answer(chain(*engines, gpu=self.GPU), find_scalings=False)
+        assert grade(alone) == grade(verdict) == ("STABLE", "NUMERICAL")
+        assert verdict.certificate is None
+
+    def test_overload_is_proved_all_the_same(self):
+        verdict = answer(chain("a", "b", gpu=self.GPU, rate=13))
+        assert grade(verdict) == ("UNSTABLE", "PROVED")
+
+
+class TestHypotheses:
+    def test_mean_contexts_do_not_matter_without_a_way_back(self):
+        graph = chain("a", "b", "b")
+        for hop in (0, 1):
+            graph.edges[hop, hop + 1]["carries_context"] = True
+        graph.nodes[1]["arrival_rate"] = 1
+        verdict = answer(graph)
+        assert grade(verdict) == ("STABLE", "PROVED")
+        assert all(hypothesis.holds for hypothesis in verdict.hypotheses)
+        load = max(engine.load for engine in verdict.engines)
+        assert verdict.stable_scaling == verdict.unstable_scaling == 1 / load
+
+    def test_an_overload_needs_nothing_of_the_policies(self):
+        graph = chain("a", "b", rate=20)
+        graph.graph["policies"] = {"b": "vanilla_vllm"}
+        verdict = answer(graph)
+        assert grade(verdict) == ("UNSTABLE", "PROVED")
+        assert verdict.hypotheses == ()
+
+    def test_what_does_not_hold_is_listed_where_nothing_is_decided(self):
+        graph = chain("a", "b")
+        graph.graph["policies"] = {"b": "vanilla_vllm"}
+        assert not all(hypothesis.holds for hypothesis in answer(graph).hypotheses)
+
+
+class TestFoundAtLargerRates:
+    """A search that starts at larger rates may find what the one at the rates misses."""
+
+    @pytest.fixture(autouse=True)
+    def _misses(self, monkeypatch):
+        monkeypatch.setattr(_network, "stability_pieces", lambda *_, **__: None)
+
+    @pytest.mark.parametrize(
+        ("rate", "slope", "evidence"),
+        [(F(1), 0, "PROVED"), (1.0, 0, "NUMERICAL"), (F(1), F(1, 10**6), "NUMERICAL")],
+    )
+    def test_the_verdict_is_no_less_than_its_scaling(self, rate, slope, evidence):
+        gpu = ql.Engine(ql.AffineStepTime(1, 0, slope), token_budget=768)
+        graph = chain(*"abcabc", rate=rate, gpu=gpu)
+        for hop, rank in enumerate((0, 5, 3, 1, 4, 6)):
+            graph.nodes[hop]["priority"] = rank
+        assert answer(graph, find_scalings=False).status.name == "UNDECIDED"
+        verdict = answer(graph)
+        assert verdict.stable_scaling >= 1
+        assert grade(verdict) == ("STABLE", evidence)
+        assert (verdict.certificate is not None) == (evidence == "PROVED")
+        if verdict.certificate is not None:
+            assert check(verdict.certificate.document).kind == "network-stability"
+
+
+def test_scalings_of_large_networks_are_not_searched(monkeypatch):
+    # Thirty engines and 120 classes took forty seconds.
+    monkeypatch.delattr(_network_scalings, "critical_scaling")
+    graph = chain(*"abcde" * 13, rate=F(1, 100))
+    graph.nodes[0]["output_tokens"] = 33  # else a theorem on equal work holds up to load 1
+    verdict = answer(graph)
+    assert verdict.status.name == "STABLE"
+    assert verdict.stable_scaling == 1
+    assert verdict.basis.startswith("65 classes are too many to search")
+    assert verdict.unstable_scaling == verdict.nominal_scaling
+
+
+def test_a_graph_is_no_network():
+    with pytest.raises(ql.InvalidArgument, match="network must be of type AgentNetwork"):
+        ql.check_network(chain("a", "b"))
 
 
 class TestNotDecided:

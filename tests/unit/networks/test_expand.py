@@ -201,7 +201,7 @@ def test_visits_with_different_contexts_are_told():
     ("agent", "reason"),
     [
         (visit("agent", turns=ql.PoissonLength(4)), "'agent' have no bound"),
-        (visit("agent", turns=ql.UniformLength(1, 500)), "'agent' have no bound"),
+        (visit("agent", turns=ql.UniformLength(1, 5000)), "'agent' have no bound"),
         (visit("agent", turns=ql.UniformLength(1, 200)), "200 classes"),
         (visit("agent", (0, 1), dispatch="shortest"), "'agent' goes to whichever engine"),
     ],

@@ -317,3 +317,9 @@ def test_a_big_network_is_read_at_all():
     for entry in layers[0]:
         graph.nodes[entry]["arrival_rate"] = 1
     assert len(AgentNetwork(graph).moves) == 3600
+
+
+@pytest.mark.parametrize("visit", [-1, 2, True, "writer"])
+def test_the_exit_of_a_visit_that_does_not_exist(visit):
+    with pytest.raises(InvalidArgument, match="visit must be a position from 0 to 1"):
+        AgentNetwork(pair()).exit_probability(visit)

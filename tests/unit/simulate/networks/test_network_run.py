@@ -277,7 +277,9 @@ def test_dispatch_by_shares_and_to_the_shortest():
     uneven = simulate_network(planned, horizon=2_000, shares={"v": (0.25, 0.75)}, samples=20)
     x, y = (rate.value for rate in uneven.token_throughput)
     assert y / (x + y) == pytest.approx(0.75, abs=0.03)
-    equal = simulate_network(planned, horizon=2_000, samples=20)
+    equal = simulate_network(planned, horizon=2_000, samples=20, shares={"v": (0.5, 0.5)})
+    with pytest.raises(InvalidArgument, match="network_load"):
+        simulate_network(planned, horizon=2_000)
     shortest = simulate_network(two_engines("shortest"), horizon=2_000, samples=20)
     backlog = [sum(e.value for e in r.mean_backlog_tokens) for r in (equal, shortest)]
     assert backlog[1] < backlog[0]
