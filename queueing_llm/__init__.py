@@ -1,6 +1,6 @@
 """Stability of LLM serving: engines, workloads, policies, and verdicts with evidence."""
 
-from queueing_llm import networks, symbolic
+from queueing_llm import networks, symbolic, verify
 from queueing_llm.certificates import Certificate, certify_overload, certify_stability
 from queueing_llm.decide import NetworkVerdict, check_network, check_stability, critical_rate
 from queueing_llm.errors import (
@@ -209,6 +209,7 @@ __all__ = [
     "stability_region",
     "symbolic",
     "three_resource_bound",
+    "verify",
     "wait_equilibrium",
     "watch",
 ]

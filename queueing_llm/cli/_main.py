@@ -19,6 +19,7 @@ from queueing_llm.cli._network import network
 from queueing_llm.cli._output import complain
 from queueing_llm.cli._region import region
 from queueing_llm.cli._simulate import simulate
+from queueing_llm.cli._verify import verify
 from queueing_llm.errors import InvalidArgument, MissingDependency
 
 BAD_INPUT, DEFECT, INTERRUPTED, UNREAD = 2, 70, 130, 141
@@ -34,6 +35,7 @@ app.command("check")(check)
 app.command("simulate")(simulate)
 app.command("region")(region)
 app.command("network")(network)
+app.command("verify")(verify)
 app.command("list")(list_names)
 
 

@@ -1,0 +1,129 @@
+"""The front door: which contracts a policy keeps, on what evidence."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from queueing_llm._validate import Domain, check
+from queueing_llm.errors import InvalidArgument, nearest
+from queueing_llm.model import Engine
+from queueing_llm.policies import Policy
+from queueing_llm.policies import check_policy as check_callable
+from queueing_llm.verify._contract import Contract
+from queueing_llm.verify._counterexample import Counterexample
+from queueing_llm.verify._listed import CONTRACTS
+from queueing_llm.verify._named import contract_named
+from queueing_llm.verify._report import Finding, Outcome, PolicyReport, Support
+from queueing_llm.verify._search import Survey, smallest, survey
+from queueing_llm.verify._upgrade import exhausted, proved
+
+EFFORTS = ("quick", "thorough", "exhaustive")
+"""How hard to look, least first."""
+
+PLAYS = {"quick": 120, "thorough": 3000, "exhaustive": 120}
+Seed = Annotated[int, Domain("seed", "1", at_least=0, integer=True)]
+
+
+def check_policy(
+    policy: Policy,
+    *,
+    engine: Engine | None = None,
+    contracts: Sequence[Contract | str] | None = None,
+    effort: Literal["quick", "thorough", "exhaustive"] = "quick",
+    seed: int = 0,
+) -> PolicyReport:
+    """Find out which contracts a policy keeps, and what breaks the others.
+
+    Parameters
+    ----------
+    policy : Policy
+        A :class:`BatchRule` or any function of an :class:`EngineState`.
+    engine : Engine, optional
+        Whose limits to test it with. By default small budgets, batch-size limits and KV
+        caches are drawn, or none; small limits bind sooner.
+    contracts : sequence of Contract or str, optional
+        What to check; by default all of :data:`CONTRACTS`.
+    effort : {"quick", "thorough", "exhaustive"}
+        120 trials; 3,000; or 120 and then every state that the policy comes to with few and
+        short requests, on small engines or the one given, and proofs for any number of
+        requests where the policy is a :class:`BatchRule`; that takes minutes.
+    seed : int
+        Source of the trials.
+
+    Returns
+    -------
+    PolicyReport
+        VIOLATED with a counterexample; HOLDS if none was found, which is a test and no proof
+        unless it says so; UNDECIDED if no trial came to a state that the contract is about.
+
+    Raises
+    ------
+    InvalidArgument
+        If the policy cannot be called or a word is not known.
+
+    Notes
+    -----
+    The states are those that the policy itself comes to from an empty engine, under up to
+    six requests. A contract is never reported as violated because of states that cannot
+    happen.
+
+    Examples
+    --------
+    >>> import queueing_llm as ql
+    >>> from queueing_llm.verify import check_policy
+    >>> report = check_policy(ql.FASTER_TRANSFORMER, contracts=["work_conserving"])
+    >>> report["work_conserving"].basis
+    'batch of 1 where token budget and demand allow 2'
+    """
+    check_callable(policy)
+    check(seed, "seed", Seed)
+    if effort not in EFFORTS:
+        hint = nearest(str(effort), EFFORTS)
+        msg = f"effort must be one of three words, got effort={effort!r}: {hint}."
+        raise InvalidArgument(msg)
+    chosen = _chosen(contracts)
+    seen = survey(policy, chosen, engine=engine, plays=PLAYS[effort], seed=seed)
+    findings = []
+    for contract in chosen:
+        broken = None
+        if contract.name in seen.broken:
+            plays = PLAYS[effort]
+            broken = smallest(policy, contract, engine=engine, plays=plays, seed=seed)
+        findings.append(_finding(contract, seen, broken))
+    if effort == "exhaustive":
+        findings = exhausted(policy, findings, engine=engine)
+        findings = [proved(policy, finding, engine=engine) for finding in findings]
+    return PolicyReport(name_of(policy), tuple(findings))
+
+
+def _chosen(contracts: Sequence[Contract | str] | None) -> tuple[Contract, ...]:
+    if contracts is None:
+        return tuple(CONTRACTS.values())
+    if isinstance(contracts, str) or not contracts:
+        msg = f"contracts must be a list of contracts or their names, got {contracts!r}."
+        raise InvalidArgument(msg)
+    named = [
+        found if isinstance(found, Contract) else contract_named(found) for found in contracts
+    ]
+    return tuple({contract.name: contract for contract in named}.values())
+
+
+def _finding(contract: Contract, seen: Survey, broken: Counterexample | None) -> Finding:
+    if broken is not None:
+        return Finding(
+            contract, Outcome.VIOLATED, Support.COUNTEREXAMPLE, broken.sentence, broken
+        )
+    count = seen.tested[contract.name]
+    if contract.name in seen.broken:
+        basis = "broken once and kept when the same requests were played again"
+        return Finding(contract, Outcome.UNDECIDED, Support.NONE, basis)
+    if count == 0:
+        basis = f"none of {seen.plays} trials came to a state that it is about"
+        return Finding(contract, Outcome.UNDECIDED, Support.NONE, basis)
+    basis = f"{count:,} different decisions in {seen.plays:,} trials"
+    return Finding(contract, Outcome.HOLDS, Support.TESTED, basis)
+
+
+def name_of(policy: Policy) -> str:
+    """Return what to call a policy."""
+    given = getattr(policy, "name", None) or getattr(policy, "__name__", None)
+    return str(given or type(policy).__name__)
