@@ -9,6 +9,7 @@ import functools
 import math
 import numbers
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import numpy as np
@@ -96,6 +97,20 @@ def unboxed(value: Any) -> Any:
     Integers of fixed width would overflow inside a Fraction, and arrays cost it its exactness.
     """
     return value.item() if isinstance(value, np.generic) else value
+
+
+def decimal(value: Real, name: str) -> Fraction:
+    """Return a number as a Fraction, a float as the decimal that it prints as.
+
+    >>> decimal(0.1, "probability")
+    Fraction(1, 10)
+    """
+    if isinstance(value, numbers.Rational):
+        return Fraction(int(value.numerator), int(value.denominator))
+    if isinstance(value, float):
+        return Fraction(repr(float(value)))
+    msg = f"{name} must be a number, got {value!r}: substitute its symbols first."
+    raise InvalidArgument(msg)
 
 
 @functools.cache

@@ -5,10 +5,11 @@ from fractions import Fraction
 from numbers import Rational
 from typing import NamedTuple, final
 
+from queueing_llm._validate import decimal
 from queueing_llm.model import Engine
 from queueing_llm.model._arguments import check_kind
 from queueing_llm.model.agents import AgentNetwork, Move, Visit
-from queueing_llm.networks._classes_decimals import as_decimals, decimal
+from queueing_llm.networks._classes_decimals import as_decimals
 from queueing_llm.networks._traffic import flow_rates
 
 

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from queueing_llm._validate import decimal
 from queueing_llm.model import (
     AbstractRequestLengths,
     DeterministicLength,
@@ -12,7 +13,6 @@ from queueing_llm.model import (
     Workload,
 )
 from queueing_llm.networks._classes_contexts import Context
-from queueing_llm.networks._classes_decimals import decimal
 from queueing_llm.networks._planning import StaticPlan
 from queueing_llm.networks._service import RequestWork, ServiceMeans
 from queueing_llm.stability.bounds._best_rate import best_rate

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, NamedTuple, TypeAlias, final
 
+from queueing_llm._validate import decimal
 from queueing_llm.model import GeometricLength
 from queueing_llm.networks._classes_contexts import Context
-from queueing_llm.networks._classes_decimals import decimal
 from queueing_llm.networks._classes_turns import continuing
 from queueing_llm.networks._service import ServiceMeans
 

@@ -7,9 +7,9 @@ from typing import final
 
 import numpy as np
 
+from queueing_llm._validate import decimal
 from queueing_llm.model import AbstractLength, GeometricLength
 from queueing_llm.model.agents._rounds import one_more
-from queueing_llm.networks._classes_decimals import decimal
 
 MOST_EXACT = 4096
 MOST_TURNS = 1024

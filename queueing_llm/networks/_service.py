@@ -5,6 +5,7 @@ from fractions import Fraction
 from numbers import Rational
 from typing import final
 
+from queueing_llm._validate import decimal
 from queueing_llm.model import Engine, LengthMoments
 from queueing_llm.model.agents import AgentNetwork, Visit
 from queueing_llm.networks._classes_contexts import (
@@ -13,7 +14,6 @@ from queueing_llm.networks._classes_contexts import (
     leaving_of,
     varied_visits,
 )
-from queueing_llm.networks._classes_decimals import decimal
 from queueing_llm.networks._classes_flow import SessionFlow
 from queueing_llm.networks._classes_turns import Turns
 

@@ -11,8 +11,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from queueing_llm._validate import decimal
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.model.agents._printed import as_printed
 from queueing_llm.model.agents._visits import Move, Visit
 
 Ways = Sequence[Sequence[Move]]
@@ -162,7 +162,10 @@ def _check_offspring(
     """
     branches = {join: len(ways[opened]) for opened, join in blocks.items()}
     shares = [
-        [(m.target, as_printed(m.probability) / branches.get(m.target, 1)) for m in out]
+        [
+            (m.target, decimal(m.probability, "probability") / branches.get(m.target, 1))
+            for m in out
+        ]
         for out in ways
     ]
     system = np.eye(len(shares))

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
+from queueing_llm._validate import decimal
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.model._arguments import check_kind
 from queueing_llm.model.agents._blocks import closure, fork_blocks
-from queueing_llm.model.agents._printed import as_printed
 from queueing_llm.model.agents._visits import Move, NetworkEngine, Visit
 
 Successors = tuple[tuple[Move, ...], ...]
@@ -59,7 +59,7 @@ def leaving_share(visit: Visit, ways: Sequence[Move]) -> Fraction:
     """
     if visit.forks:
         return Fraction(not ways)
-    rest = 1 - sum((as_printed(move.probability) for move in ways), Fraction(0))
+    rest = 1 - sum((decimal(move.probability, "probability") for move in ways), Fraction(0))
     has_floats = any(isinstance(move.probability, float) for move in ways)
     return Fraction(0) if has_floats and abs(rest) < _ROUNDING else rest
 

@@ -9,14 +9,13 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, final, get_args
 
-from queueing_llm._validate import Domain, Real, validate
+from queueing_llm._validate import Domain, Real, decimal, validate
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.model._arguments import check_kind
 from queueing_llm.model._arrivals import AbstractArrivals
 from queueing_llm.model._engine import Engine
 from queueing_llm.model._joint_lengths import AbstractRequestLengths
 from queueing_llm.model._lengths import AbstractLength
-from queueing_llm.model.agents._printed import as_printed
 from queueing_llm.policies import SARATHI, Policy, check_policy
 
 Join = Literal["all", "any"]
@@ -213,7 +212,7 @@ class Move:
 
     def __post_init__(self) -> None:
         validate(self)
-        as_printed(self.probability)
+        decimal(self.probability, "probability")
         _check_flags(self, ("carries_context",))
 
 
