@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,13 @@ from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.model import Engine
 from queueing_llm.policies import Policy, policy_named
 from queueing_llm.steptime import AffineStepTime
-from queueing_llm.verify import EFFORTS, check_policy, contract_named
+from queueing_llm.verify import (
+    EFFORTS,
+    Outcome,
+    PolicyReport,
+    check_policy,
+    contract_named,
+)
 
 NOT_AS_REQUIRED = 1
 
@@ -68,19 +75,29 @@ def verify(
     engine = _engine(token_budget, max_batch_size=max_batch_size, kv_capacity=kv_capacity)
     chosen = [contract_named(name) for name in contract] if contract else None
     effort_word: Any = effort
-    report = check_policy(
-        loaded(policy), engine=engine, contracts=chosen, effort=effort_word, seed=seed
-    )
+    # What the file and the policy print must not mix with the answer.
+    with redirect_stdout(sys.stderr):
+        report = check_policy(
+            loaded(policy), engine=engine, contracts=chosen, effort=effort_word, seed=seed
+        )
     if as_json:
         print_json({**report_record(report), "effort": effort, "seed": seed})
     else:
         print_report(answers(), report)
-    broken = report.violated if contract else report.broken_needs
-    if not broken:
-        return 0
-    why = "" if contract else ", which throughput-optimality needs"
-    sentence = f"{report.policy} violates {', '.join(broken)}{why}."
-    return complain(sentence, status=NOT_AS_REQUIRED)
+    sentence = _complaint(report, is_required=bool(contract))
+    return complain(sentence, status=NOT_AS_REQUIRED) if sentence else 0
+
+
+def _complaint(report: PolicyReport, *, is_required: bool) -> str:
+    """Return what is not as required; a contract that is asked for must be seen to hold."""
+    broken = report.violated if is_required else report.broken_needs
+    if broken:
+        why = "" if is_required else ", which throughput-optimality needs"
+        return f"{report.policy} violates {', '.join(broken)}{why}."
+    unseen = [f.contract.name for f in report.findings if f.outcome is Outcome.UNDECIDED]
+    if is_required and unseen:
+        return f"whether {report.policy} keeps {', '.join(unseen)} is undecided."
+    return ""
 
 
 def loaded(text: str) -> Policy:
@@ -115,7 +132,7 @@ def _module(path: Path) -> Any:
     sys.modules[path.stem] = sys.modules.get(path.stem, module)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         msg = f"{str(path)!r} cannot be run: {type(error).__name__}: {error}."
         raise InvalidArgument(msg) from error
     return module

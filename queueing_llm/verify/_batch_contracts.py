@@ -21,7 +21,7 @@ def victims(state: EngineState, batch: Batch) -> np.ndarray:
 
 def token_budget(state: EngineState, batch: Batch) -> str | None:
     """Check (6d) of arXiv:2504.07347v3."""
-    total = int(batch.tokens.sum())
+    total = sum(batch.tokens.tolist())  # never wraps, however many tokens a policy grants
     if total <= state.token_budget:
         return None
     return f"{total} tokens in a batch of at most {state.token_budget}"
@@ -68,7 +68,7 @@ def residents(state: EngineState, batch: Batch) -> str | None:
 
 def kv_capacity(state: EngineState, batch: Batch) -> str | None:
     """Check what the KV cache holds after the step."""
-    held = int(state.stored[~victims(state, batch)].sum() + batch.tokens.sum())
+    held = int(state.stored[~victims(state, batch)].sum()) + sum(batch.tokens.tolist())
     if state.kv_capacity is None or held <= state.kv_capacity:
         return None
     return f"{held} tokens in a KV cache of {state.kv_capacity}"

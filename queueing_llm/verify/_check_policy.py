@@ -64,7 +64,7 @@ def check_policy(
     -----
     The states are those that the policy itself comes to from an empty engine, under up to
     six requests. A contract is never reported as violated because of states that cannot
-    happen.
+    happen. There is no time limit: a policy that never answers is waited for.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def _finding(contract: Contract, seen: Survey, broken: Counterexample | None) ->
         basis = "broken once and kept when the same requests were played again"
         return Finding(contract, Outcome.UNDECIDED, Support.NONE, basis)
     if count == 0:
-        basis = f"none of {seen.plays} trials came to a state that it is about"
+        basis = f"none of {seen.plays} trials had an answer that it is about"
         return Finding(contract, Outcome.UNDECIDED, Support.NONE, basis)
     basis = f"{count:,} different decisions in {seen.plays:,} trials"
     return Finding(contract, Outcome.HOLDS, Support.TESTED, basis)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 from queueing_llm.policies import Batch, EngineState, Policy
-from queueing_llm.verify._play import Play
+from queueing_llm.verify._play import Decision, Play
 
 Sentence: TypeAlias = str | None
 """What is wrong, with numbers; None if nothing is."""
@@ -51,6 +51,8 @@ class Contract:
     presumes : callable or None
         A more basic check of a batch. A counterexample that does not break that too shows
         more, and is preferred.
+    needs_end : bool
+        Whether only a play in which every request is finished counts as a test.
 
     Examples
     --------
@@ -73,6 +75,20 @@ class Contract:
     applies: Callable[[EngineState], bool] = everywhere
     is_needed: bool = False
     presumes: BatchCheck | None = None
+    needs_end: bool = False
+
+    def is_tested_by(self, decision: Decision) -> bool:
+        """Return whether a decision could have broken it.
+
+        A question without a readable answer tests only what is about whole plays.
+
+        Parameters
+        ----------
+        decision : Decision
+            A question to a policy and its answer.
+        """
+        is_readable = self.about == "run" or decision.batch is not None
+        return is_readable and self.applies(decision.state)
 
     def first_breach(
         self,

@@ -20,8 +20,9 @@ from typing import Annotated, TypeAlias, final
 import numpy as np
 
 from queueing_llm._validate import Domain, validate
-from queueing_llm.errors import InvalidArgument
-from queueing_llm.policies import EngineState, Policy, check_batch, check_policy
+from queueing_llm.policies import EngineState, Policy, check_policy
+from queueing_llm.verify._batch_contracts import victims
+from queueing_llm.verify._play import ask, broken_rule
 
 Row: TypeAlias = tuple[int, int, int]
 Rows: TypeAlias = tuple[Row, ...]
@@ -169,7 +170,7 @@ def reachable_states(
 
     The engine starts empty. Before each step any number of requests of any length may join,
     as long as no more than ``requests`` are present; this goes on for ever. A state in which
-    the policy answers an illegal batch has no successor.
+    the policy raises or answers an illegal batch has no successor.
 
     Parameters
     ----------
@@ -260,13 +261,11 @@ def _after(scope: Scope, rows: Rows, *, policy: Policy, emits: bool) -> Rows | N
     """Return the requests that are left after one step; None if the batch is illegal."""
     if not rows:
         return None
-    state = scope.state(rows)
-    batch = policy(state)
-    try:
-        check_batch(state, batch)
-    except InvalidArgument:
+    decision = ask(policy, scope.state(rows))
+    batch = decision.batch
+    if batch is None or broken_rule(decision.state, batch):
         return None
-    lost = [False] * len(rows) if batch.preempted is None else batch.preempted.tolist()
+    lost = victims(decision.state, batch).tolist()
     served = zip(rows, batch.tokens.tolist(), lost, strict=True)
     after = (_served(row, taken, is_lost, emits=emits) for row, taken, is_lost in served)
     return tuple(row for row in after if row[0] + row[1] > 0)

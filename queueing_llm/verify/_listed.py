@@ -66,11 +66,21 @@ def _contract(
     applies: Callable[[EngineState], bool] = everywhere,
     is_needed: bool = False,
     presumes: BatchCheck | None = None,
+    needs_end: bool = False,
 ) -> Contract:
     """Return a contract that has the name of its check."""
     name = check.__name__
     return Contract(
-        name, definition, source, implies, about, check, applies, is_needed, presumes
+        name,
+        definition,
+        source,
+        implies,
+        about,
+        check,
+        applies=applies,
+        is_needed=is_needed,
+        presumes=presumes,
+        needs_end=needs_end,
     )
 
 
@@ -201,6 +211,7 @@ _ALL = (
         "ours",
         "no livelock and no request that is never served",
         is_needed=True,
+        needs_end=True,
     ),
     _contract(
         "batch",

@@ -150,7 +150,7 @@ def ask(policy: Policy, state: EngineState, *, step: int = 0) -> Decision:
     try:
         answer: object = policy(copy)
         batch, failure = _read(answer, len(state.request))
-    except Exception as error:  # whatever a policy raises is a finding about it
+    except (Exception, SystemExit) as error:  # whatever a policy raises is a finding about it
         batch, failure = None, f"it raised {type(error).__name__}: {error}"
     return Decision(step, state, batch, failure, wrote=not same_state(copy, state))
 

@@ -29,7 +29,11 @@ def blind_to_output_lengths(policy: Policy, state: EngineState, batch: Batch) ->
     left = state.decode_left
     mirrored = np.where(left > 0, int(left.max()) + 1 - left, 0)
     # Which end of the mirror moves differs, so policies with a threshold are found out too.
-    changed = replaced(state, decode_left=mirrored + (mirrored == left))
+    others = mirrored + (mirrored == left)
+    if state.kv_capacity is not None:
+        # A request that would not fit in the cache alone cannot be there.
+        others = np.minimum(others, state.kv_capacity - state.prompt_left - state.stored)
+    changed = replaced(state, decode_left=others)
     return _difference(policy, changed, batch, what="with other outputs left")
 
 

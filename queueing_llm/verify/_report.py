@@ -9,7 +9,13 @@ from typing import final
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.verify._contract import Contract
 from queueing_llm.verify._counterexample import Counterexample
-from queueing_llm.verify._listed import CONTRACTS, PAPER, has_batch_limit, has_cache_limit
+from queueing_llm.verify._listed import (
+    CONTRACTS,
+    LEGAL,
+    PAPER,
+    has_batch_limit,
+    has_cache_limit,
+)
 
 
 class Outcome(Enum):
@@ -157,6 +163,8 @@ def _of_starvation(report: PolicyReport) -> list[str]:
         return []
     if {oldest.outcome, moving.outcome} != {Outcome.HOLDS}:
         return []
+    if any(contract.implies.startswith(LEGAL) for contract in _violated(report)):
+        return []  # what an engine does with an answer that it cannot carry out is not known
     sentence = (
         "No starvation: a request waits at most as many steps as older requests have tokens "
         "left to compute, recomputation included, as far as that is "
@@ -165,6 +173,13 @@ def _of_starvation(report: PolicyReport) -> list[str]:
     return [sentence]
 
 
+def _violated(report: PolicyReport) -> list[Contract]:
+    return [report[name].contract for name in report.violated]
+
+
 def _weakest(findings: Sequence[Finding]) -> str:
     grades = list(Support)
-    return max((finding.support for finding in findings), key=grades.index).value
+    weakest = max((finding.support for finding in findings), key=grades.index)
+    if weakest is Support.EXHAUSTIVE:
+        return "checked in every small state"
+    return weakest.value

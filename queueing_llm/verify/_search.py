@@ -15,7 +15,7 @@ from queueing_llm.policies import Policy
 from queueing_llm.verify._batch_contracts import victims
 from queueing_llm.verify._contract import BatchCheck, Contract
 from queueing_llm.verify._counterexample import Counterexample
-from queueing_llm.verify._play import Play, play, state_key
+from queueing_llm.verify._play import Ending, Play, play, state_key
 from queueing_llm.verify._trial import Trial
 
 if TYPE_CHECKING:
@@ -53,10 +53,11 @@ class Survey:
             if key in self.known:
                 skip.add(i)
             else:
-                fresh.append(decision.state)
+                fresh.append(decision)
             self.known.add(key)
         for contract in self.contracts:
-            count = sum(contract.applies(state) for state in fresh)
+            counts = played.ending is Ending.FINISHED or not contract.needs_end
+            count = sum(counts and contract.is_tested_by(decision) for decision in fresh)
             self.tested[contract.name] = self.tested.get(contract.name, 0) + count
             if contract.name not in self.broken and contract.first_breach(
                 policy, played, skip=frozenset(skip)

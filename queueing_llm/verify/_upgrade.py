@@ -76,7 +76,7 @@ def exhausted(
     for small, state in _states(policy, engine):
         played = Play(Trial(small, ()), (ask(policy, state),), Ending.FINISHED)
         for name in [name for name in open_ones if name not in broken]:
-            counts[name] += open_ones[name].applies(state)
+            counts[name] += open_ones[name].is_tested_by(played.decisions[0])
             breach = open_ones[name].first_breach(policy, played)
             if breach is not None:
                 broken[name] = Counterexample(played, breach[1])

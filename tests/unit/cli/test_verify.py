@@ -92,3 +92,32 @@ def test_a_file_without_that_policy(file, tmp_path, capsys):
     broken.write_text("1 / 0")
     assert main(["verify", f"{broken}:f"]) == 2
     assert "cannot be run: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_file_that_leaves_the_program_is_bad_input(tmp_path, capsys):
+    path = tmp_path / "leaves.py"
+    path.write_text("import sys\nsys.exit(0)\n")
+    assert main(["verify", f"{path}:f"]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be run: SystemExit: 0" in error
+    assert error.count("\n") == 1
+
+
+def test_what_a_file_and_a_policy_print_is_not_in_the_answer(tmp_path, capsys):
+    path = tmp_path / "talks.py"
+    path.write_text(
+        "from queueing_llm.policies import SARATHI\n"
+        "print('import')\n"
+        "def talk(state):\n    print('asked')\n    return SARATHI(state)\n"
+    )
+    assert main(["verify", f"{path}:talk", "--contract", "progress", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["violated"] == []
+    assert captured.err.startswith("import\nasked\n")
+
+
+def test_a_contract_that_is_asked_for_must_be_seen_to_hold(capsys):
+    limits = ["--token-budget", "4", "--max-batch-size", "2"]
+    assert main(["verify", "sarathi", *limits, "--contract", "work_conserving"]) == 1
+    error = capsys.readouterr().err
+    assert error == "error: whether sarathi keeps work_conserving is undecided.\n"

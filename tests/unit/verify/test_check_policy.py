@@ -247,3 +247,100 @@ def test_every_small_state_and_proofs_about_rules():
     assert report["blind_to_output_lengths"].support is Support.EXHAUSTIVE
     assert report["finishes"].support is Support.TESTED
     assert report.violated == ("preempts_nobody",)
+
+
+def answers_floats(state):
+    """Answer nothing that can be read as a batch."""
+    return Batch(SARATHI(state).tokens.astype(np.float64))
+
+
+def leaves_with_three(state):
+    """Try to end the program."""
+    if len(state.request) == 3:
+        raise SystemExit(0)
+    return SARATHI(state)
+
+
+def fails_late(state):
+    """Raise in a few states."""
+    if (state.stored > 2).any():
+        msg = "too long"
+        raise RuntimeError(msg)
+    return SARATHI(state)
+
+
+def returns_nothing_late(state):
+    """Forget to answer in a few states."""
+    return None if (state.stored > 2).any() else SARATHI(state)
+
+
+def insists_on_the_cache(state):
+    """Serve as Sarathi, and refuse requests that fit in no cache."""
+    if state.kv_capacity is not None:
+        work = state.prompt_left + state.decode_left + state.stored
+        assert (work <= state.kv_capacity).all()
+    return SARATHI(state)
+
+
+def grants_until_the_sum_wraps(state):
+    """Give four requests 2^62 tokens each, a sum of 2^64."""
+    if len(state.request) == 4:
+        return Batch(np.full(4, 2**62, dtype=np.int64))
+    return SARATHI(state)
+
+
+@pytest.mark.parametrize("effort", ["quick", "exhaustive"])
+def test_no_answer_is_no_test(effort):
+    engine = ql.Engine(step_time=ql.AffineStepTime(1, 0), token_budget=2)
+    report = check_policy(answers_floats, engine=engine, effort=effort)
+    assert report.violated == ("answers",)
+    kept = [f.contract.name for f in report.findings if f.outcome is Outcome.HOLDS]
+    assert kept == ["only_reads"]
+
+
+def test_a_request_that_is_never_finished_is_no_test_of_finishing():
+    report = check_policy(answers_floats, contracts=["answers", "finishes"])
+    assert report["finishes"].outcome is Outcome.UNDECIDED
+    assert check_policy(SARATHI, contracts=["finishes"])["finishes"].outcome is Outcome.HOLDS
+
+
+def test_who_leaves_the_program_has_not_answered():
+    found = check_policy(leaves_with_three, contracts=["answers"])["answers"]
+    assert found.basis == "it raised SystemExit: 0"
+
+
+@pytest.mark.parametrize("policy", [fails_late, returns_nothing_late])
+def test_what_fails_in_a_small_state_is_a_finding(policy):
+    engine = ql.Engine(step_time=ql.AffineStepTime(1, 0), token_budget=2)
+    names = ["answers", "token_budget"]
+    report = check_policy(policy, engine=engine, contracts=names, effort="exhaustive")
+    assert report.violated == ("answers",)
+    assert report["token_budget"].support is Support.EXHAUSTIVE
+
+
+@pytest.mark.parametrize("policy", [answers_floats, leaves_with_three])
+def test_nothing_is_said_about_starvation_without_legal_batches(policy):
+    names = ["answers", "oldest_first", "progress"]
+    assert check_policy(policy, contracts=names).consequences == ()
+    assert "No starvation" in check_policy(SARATHI, contracts=names).consequences[0]
+
+
+def test_other_output_lengths_fit_in_the_cache():
+    report = check_policy(insists_on_the_cache, contracts=["blind_to_output_lengths"])
+    assert report["blind_to_output_lengths"].outcome is Outcome.HOLDS
+
+
+@pytest.mark.parametrize("name", ["token_budget", "kv_capacity"])
+def test_no_number_of_tokens_wraps_into_the_limits(name):
+    found = check_policy(grants_until_the_sum_wraps, contracts=[name])[name]
+    assert found.outcome is Outcome.VIOLATED
+    assert str(2**64) in found.basis
+
+
+def test_small_states_are_called_small_states_in_what_follows():
+    engine = ql.Engine(step_time=ql.AffineStepTime(1, 0), token_budget=2)
+    names = ["oldest_first", "progress"]
+    report = check_policy(
+        lambda state: SARATHI(state), engine=engine, contracts=names, effort="exhaustive"
+    )
+    assert report.consequences[-1].endswith("as far as that is checked in every small state.")
