@@ -185,29 +185,30 @@ def fluid_falls(net, pieces, *, start, seed):
     return worst
 
 
-def _watch(net, priority, seed):
+def worst_excess(net, priority, seed):
+    """Return how far Phi was above what its pieces promise; reject the case without pieces."""
     pieces = stability_pieces(net, priority=priority)
-    if pieces is None or pieces.margin < F(1, 20):
-        return False
+    assume(pieces is not None and pieces.margin >= F(1, 20))
     rng = np.random.default_rng(seed)
     start = rng.random(net.class_count) * (rng.random(net.class_count) < 0.6)
     start[rng.integers(net.class_count)] += 0.5
-    for order in (seed, seed + 1):
-        assert fluid_falls(net, pieces, start=start, seed=order) <= 2 * STEP_EFFECT
-    return True
+    orders = (seed, seed + 1)
+    return max(fluid_falls(net, pieces, start=start, seed=order) for order in orders)
 
 
 @settings(max_examples=25, deadline=None)
 @given(net=networks(load=F(4, 5)), seed=st.integers(0, 10**6), data=st.data())
 def test_fluid_falls_as_promised(net, seed, data):
-    assume(_watch(net, data.draw(st.none() | ranks_of(net)), seed))
+    priority = data.draw(st.none() | ranks_of(net))
+    assert worst_excess(net, priority, seed) <= 2 * STEP_EFFECT
 
 
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(net=networks(load=F(9, 10)), seed=st.integers(0, 10**6), data=st.data())
 def test_fluid_falls_as_promised_in_many_networks(net, seed, data):
-    assume(_watch(net, data.draw(st.none() | ranks_of(net)), seed))
+    priority = data.draw(st.none() | ranks_of(net))
+    assert worst_excess(net, priority, seed) <= 2 * STEP_EFFECT
 
 
 def test_the_watch_catches_a_false_promise():

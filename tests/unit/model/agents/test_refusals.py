@@ -33,6 +33,7 @@ def graph_of(nodes, edges=(), *, kind=nx.DiGraph, **attributes):
 
 
 def refused(graph, *words, **keywords):
+    """Assert that a graph is refused in a sentence that has all these words."""
     with pytest.raises(InvalidArgument) as caught:
         AgentNetwork(graph, **keywords)
     for word in words:
@@ -40,7 +41,8 @@ def refused(graph, *words, **keywords):
 
 
 def test_the_control_is_accepted():
-    AgentNetwork(graph_of({"tool": {"delay": 1}}, [("main", "tool")]))
+    network = AgentNetwork(graph_of({"tool": {"delay": 1}}, [("main", "tool")]))
+    assert [visit.name for visit in network.visits] == ["main", "tool"]
 
 
 @pytest.mark.parametrize(
