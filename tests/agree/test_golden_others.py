@@ -3,11 +3,11 @@
 While KV blocks are plenty, they and TensorRT-LLM also form the batches of our batch rules.
 
 The recordings (a folder ``golden`` beside the repository, if at hand) come from the scheduling
-code of the systems run without a GPU. Every recorded run is replayed but one: the scheduler
-``lightllm`` of vidur is not modelled.
+code of the systems run without a GPU. Every recorded run is replayed.
 """
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +16,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import queueing_llm as ql
-from queueing_llm.policies.field import FieldRequest
+from queueing_llm.policies.field import FieldRequest, blocks_for
+from queueing_llm.policies.field._faster_transformer import (
+    FasterTransformerConfig,
+    FasterTransformerScheduler,
+)
 from queueing_llm.policies.field._field_sglang_config import SglangConfig
+from queueing_llm.policies.field._orca import OrcaConfig, OrcaScheduler
 from queueing_llm.policies.field._sarathi_serve import SarathiServeConfig, SarathiServeScheduler
 from queueing_llm.policies.field._sglang import SglangScheduler
+from queueing_llm.policies.field._systems import SYSTEMS
 from queueing_llm.policies.field._tensorrt_llm import TensorrtLlmConfig, TensorrtLlmScheduler
 from queueing_llm.policies.field._vidur import VidurConfig, VidurScheduler
+from queueing_llm.policies.field._vidur_lightllm import (
+    VidurLightllmConfig,
+    VidurLightllmScheduler,
+)
 
 GOLDEN = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
-NOT_MODELLED = {"lightllm_mix"}
 
 
 def policy(recorded):
@@ -44,6 +53,12 @@ def sarathi_serve(config):
 
 
 def vidur(config):
+    if config["policy"] == "lightllm":
+        return VidurLightllmConfig(
+            config["batch_size_cap"],
+            num_blocks=config["num_blocks"],
+            max_tokens_in_batch=config["max_tokens_in_batch"],
+        )
     return VidurConfig(
         policy(config["policy"]),
         config["batch_size_cap"],
@@ -67,11 +82,21 @@ def sglang(config):
     )
 
 
-SYSTEMS = {
-    "sarathi_serve_96f9911": (sarathi_serve, SarathiServeScheduler, 160, 13_971, 9),
-    "vidur_7d47513": (vidur, VidurScheduler, 160, 19_087, 10),
-    "sglang_0.5.6": (sglang, SglangScheduler, 180, 20_331, 7),
+RECORDED = {
+    "sarathi_serve_96f9911": (sarathi_serve, 160, 13_971, 9),
+    "vidur_7d47513": (vidur, 160, 19_087, 11),
+    "sglang_0.5.6": (sglang, 180, 20_331, 7),
 }
+SCHEDULERS = {
+    SarathiServeConfig: SarathiServeScheduler,
+    VidurConfig: VidurScheduler,
+    VidurLightllmConfig: VidurLightllmScheduler,
+    SglangConfig: SglangScheduler,
+}
+
+
+def scheduler_of(config):
+    return SCHEDULERS[type(config)](config)
 
 
 def recording(kind, system):
@@ -109,39 +134,37 @@ def is_repeated(run, scheduler):
     )
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", RECORDED)
 def test_every_random_run(system):
-    configured, scheduler, runs, steps, _ = SYSTEMS[system]
+    configured, runs, steps, _ = RECORDED[system]
     recorded = recording("random", system)
     assert len(recorded["runs"]) == runs
     assert sum(len(run["steps"]) for run in recorded["runs"]) == steps
     for number, run in enumerate(recorded["runs"]):
         config = configured(recorded["fixed"] | run["config"])
-        assert is_repeated(run, scheduler(config)), f"run {number}"
+        assert is_repeated(run, scheduler_of(config)), f"run {number}"
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", RECORDED)
 def test_the_defects_are_in_the_recordings(system):
-    configured, scheduler, *_ = SYSTEMS[system]
+    configured, *_ = RECORDED[system]
     recorded = recording("random", system)
     configs = [configured(recorded["fixed"] | run["config"]) for run in recorded["runs"]]
     mended = [
-        is_repeated(run, scheduler(replace(config, with_defects=False)))
+        is_repeated(run, scheduler_of(replace(config, with_defects=False)))
         for run, config in zip(recorded["runs"], configs, strict=True)
     ]
     assert not all(mended), "control: without defects other batches are formed"
     assert any(mended)
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", RECORDED)
 def test_every_scenario(system):
-    configured, scheduler, *_, scenarios = SYSTEMS[system]
+    configured, *_, scenarios = RECORDED[system]
     recorded = recording("scenarios", system)
-    modelled = [name for name in recorded["scenarios"] if name not in NOT_MODELLED]
-    assert len(modelled) == scenarios
-    for name in modelled:
-        scenario = recorded["scenarios"][name]
-        engine = scheduler(configured(recorded["defaults"] | scenario["config"]))
+    assert len(recorded["scenarios"]) == scenarios
+    for name, scenario in recorded["scenarios"].items():
+        engine = scheduler_of(configured(recorded["defaults"] | scenario["config"]))
         steps = scenario["steps"]
         played = replay(engine, scenario["workload"], len(steps))
         for step, seen in zip(played, steps, strict=True):
@@ -165,6 +188,99 @@ def shown(engine, step):
         return found | {"mode": step.mode, "free": engine.free_tokens, "ratio": ratio}
     # What blocks are free was recorded before those that finished gave theirs back.
     return found if step.finished else found | {"free_blocks": engine.free_blocks}
+
+
+def recorded_with_slots(policy):
+    """Yield recorded runs of Sarathi-Serve with slots, their limits, and a slot in tokens."""
+    recorded = recording("random", "sarathi_serve_96f9911")
+    for run in recorded["runs"]:
+        config = recorded["fixed"] | run["config"]
+        if config["policy"] == policy:
+            slot = blocks_for(config["max_model_len"], block_size=config["block_size"])
+            yield run, config, config["num_blocks"] // slot
+
+
+def is_repeated_by(scheduler, run, *, slot=None):
+    """Whether a run is repeated by a scheduler that is told of requests as long as a slot."""
+    workload = [row if slot is None else [*row, slot - row[1]] for row in run["workload"]]
+    return is_repeated(run | {"workload": workload}, scheduler)
+
+
+def test_the_orca_of_the_paper_with_slots_of_one_length_is_that_of_sarathi_serve():
+    runs = list(recorded_with_slots("orca"))
+    assert len(runs) == 32
+    repeated = []
+    for run, config, slots in runs:
+        length = config["max_model_len"]
+        paper = OrcaConfig(config["max_num_seqs"], num_slots=slots * length)
+        assert is_repeated_by(OrcaScheduler(paper), run, slot=length)
+        repeated.append(is_repeated_by(OrcaScheduler(paper), run))
+    assert not all(repeated), "control: slots by request admit more"
+
+
+@pytest.mark.parametrize("finished_rows", ["stay", "drop"])
+def test_static_batches_are_those_of_sarathi_serve(finished_rows):
+    runs = list(recorded_with_slots("ft"))
+    assert len(runs) == 37
+    orca = []
+    for run, config, slots in runs:
+        rows = min(config["max_num_seqs"], slots)
+        static = FasterTransformerConfig(rows, finished_rows=finished_rows)
+        assert is_repeated_by(FasterTransformerScheduler(static), run)
+        orca.append(is_repeated_by(OrcaScheduler(OrcaConfig(rows, PLENTY)), run))
+    assert not all(orca), "control: a batch that is joined"
+
+
+WITH_THESE_SETTINGS = {
+    "": {"policy": "fcfs", "chunked": True, "capped": False},
+    ":long-prefill": {"policy": "fcfs", "chunked": True, "capped": True},
+    ":priority": {"policy": "priority", "chunked": True, "capped": False},
+    ":whole-prompts": {"policy": "fcfs", "chunked": False, "capped": False},
+}
+
+
+def of_vllm_v1(version):
+    for run in recording("random", f"vllm_v1_{version}")["runs"]:
+        config = run["config"] | {"capped": run["config"]["long_prefill_token_threshold"] > 0}
+        for setting, wanted in WITH_THESE_SETTINGS.items():
+            if wanted.items() <= config.items():
+                yield f"vllm=={version}{setting}"
+
+
+def of_vllm_v0():
+    for run in recording("random", "vllm_v0_0.6.3")["runs"]:
+        yield "vllm==0.6.3:chunked" if run["config"]["chunked"] else "vllm==0.6.3"
+
+
+def of_sglang():
+    for run in recording("random", "sglang_0.5.6")["runs"]:
+        yield "sglang==0.5.6:mixed" if run["config"]["mixed"] else "sglang==0.5.6"
+
+
+def of_policies(system, recorded):
+    for run in recording("random", recorded)["runs"]:
+        name = f"{system}:{policy(run['config']['policy']).replace('_', '-')}"
+        yield system if name == "sarathi-serve:sarathi" else name
+
+
+def test_as_many_runs_are_repeated_as_the_systems_say():
+    named = [
+        *(name for version in ("0.11.2", "0.32.0", "0.33.0") for name in of_vllm_v1(version)),
+        *of_vllm_v0(),
+        *of_sglang(),
+        *of_policies("sarathi-serve", "sarathi_serve_96f9911"),
+        *of_policies("vidur", "vidur_7d47513"),
+    ]
+    by_scenario = {"sarathi-serve:simple-chunking", "vidur:lightllm"}
+    found = {
+        name: int(system.known_by.split()[0])
+        for name, system in SYSTEMS.items()
+        if "recorded run" in system.known_by and name not in by_scenario
+    }
+    literature = {"faster-transformer:drop": found.pop("faster-transformer:drop")}
+    assert found == Counter(named)
+    assert literature == {"faster-transformer:drop": 37}
+    assert all(SYSTEMS[name].known_by.startswith("1 recorded run ") for name in by_scenario)
 
 
 HORIZON = 90
@@ -208,6 +324,14 @@ def of_tensorrt_llm(policy, budget, limit):
     )
 
 
+def of_faster_transformer(policy, budget, limit):
+    return FasterTransformerScheduler(FasterTransformerConfig(limit))
+
+
+def of_orca(policy, budget, limit):
+    return OrcaScheduler(OrcaConfig(limit, num_slots=PLENTY))
+
+
 def batches_of_rule(rule, rows, *, budget, limit):
     """Return the tokens of each request in each step of one second."""
     engine = ql.Engine(
@@ -234,6 +358,8 @@ def batches_of_rule(rule, rows, *, budget, limit):
         *((of_sarathi_serve, policy) for policy in RULES),
         *((of_vidur, policy) for policy in RULES if policy != "vllm"),
         (of_tensorrt_llm, "sarathi"),
+        (of_faster_transformer, "faster_transformer"),
+        (of_orca, "orca"),
     ],
 )
 @given(

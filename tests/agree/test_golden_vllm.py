@@ -16,8 +16,6 @@ from queueing_llm.policies.field._vllm_v1_config import VllmV1Config
 
 GOLDEN = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
 V1 = ("0.11.2", "0.32.0", "0.33.0")
-# Prefix caching needs the tokens themselves, which a request here does not have.
-NOT_MODELLED = {"prefix_cache"}
 
 
 def recording(name):
@@ -31,7 +29,7 @@ def vllm_v1(recorded, config, **other):
     settings = {
         key: value
         for key, value in config.items()
-        if key not in ("usable_blocks", "chunked", "max_model_len", "enable_prefix_caching")
+        if key not in ("usable_blocks", "chunked", "max_model_len")
     }
     if "usable_blocks" in config:
         settings["num_blocks"] = config["usable_blocks"] + 1
@@ -54,21 +52,26 @@ def vllm_v0(config):
     )
 
 
+def request(row, number):
+    """Return a recorded request; all prompts are the beginning of one text."""
+    name, prompt, output, priority, step = row[:5]
+    return FieldRequest(
+        name,
+        prompt,
+        output,
+        priority=priority,
+        arrival=100 * step + number,
+        prefix=("one text", prompt),
+    )
+
+
 def replay(scheduler, workload, steps):
     """Yield what the scheduler does in each step, and the scheduler after it."""
-    rows = [
-        (
-            row[4],
-            FieldRequest(
-                row[0], row[1], row[2], priority=row[3], arrival=100 * row[4] + number
-            ),
-        )
-        for number, row in enumerate(workload)
-    ]
+    rows = [(row[4], request(row, number)) for number, row in enumerate(workload)]
     for number in range(steps):
-        for arrival, request in rows:
+        for arrival, arriving in rows:
             if arrival == number:
-                scheduler.add(request)
+                scheduler.add(arriving)
         yield scheduler.step()
 
 
@@ -152,9 +155,19 @@ def test_random_runs_of_v0():
 def test_scenarios_of_v1(version):
     recorded = recording(f"scenarios_vllm_v1_{version}")
     for name, scenario in recorded["scenarios"].items():
-        if name not in NOT_MODELLED:
-            config = {**recorded["defaults"], **scenario["config"]}
-            assert first_difference(vllm_v1(version, config), scenario) is None, name
+        config = {**recorded["defaults"], **scenario["config"]}
+        assert first_difference(vllm_v1(version, config), scenario) is None, name
+
+
+@pytest.mark.parametrize("version", V1)
+def test_the_recorded_prefix_cache_is_noticed(version):
+    """Control: without it the second request is computed as a whole."""
+    recorded = recording(f"scenarios_vllm_v1_{version}")
+    scenario = recorded["scenarios"]["prefix_cache"]
+    config = {**recorded["defaults"], **scenario["config"]}
+    without = vllm_v1(version, config, enable_prefix_caching=False)
+    step, wanted, seen = first_difference(without, scenario)
+    assert (step, wanted["tokens"], seen["tokens"]) == (2, {"q": 18}, {"q": 50})
 
 
 def test_scenarios_of_v0():

@@ -1,6 +1,12 @@
 """Schedulers of serving engines, version by version, as their code decides."""
 
+from queueing_llm.policies.field._engine_door import EngineDoor
+from queueing_llm.policies.field._faster_transformer import (
+    FasterTransformerConfig,
+    FasterTransformerScheduler,
+)
 from queueing_llm.policies.field._field_sglang_config import SglangConfig
+from queueing_llm.policies.field._orca import OrcaConfig, OrcaScheduler
 from queueing_llm.policies.field._sarathi_serve import (
     SARATHI_SERVE_POLICIES,
     SarathiServeConfig,
@@ -13,9 +19,15 @@ from queueing_llm.policies.field._scheduler import (
     blocks_for,
 )
 from queueing_llm.policies.field._sglang import SglangScheduler
+from queueing_llm.policies.field._system import FieldSystem, Limits
+from queueing_llm.policies.field._systems import SYSTEMS, system_named
 from queueing_llm.policies.field._tensorrt_llm import TensorrtLlmConfig, TensorrtLlmScheduler
 from queueing_llm.policies.field._tgi import TgiConfig, TgiScheduler
 from queueing_llm.policies.field._vidur import VIDUR_POLICIES, VidurConfig, VidurScheduler
+from queueing_llm.policies.field._vidur_lightllm import (
+    VidurLightllmConfig,
+    VidurLightllmScheduler,
+)
 from queueing_llm.policies.field._vllm_v0 import VllmV0Config, VllmV0Scheduler
 from queueing_llm.policies.field._vllm_v1 import VllmV1Scheduler
 from queueing_llm.policies.field._vllm_v1_config import (
@@ -26,11 +38,19 @@ from queueing_llm.policies.field._vllm_v1_config import (
 
 __all__ = [
     "SARATHI_SERVE_POLICIES",
+    "SYSTEMS",
     "VIDUR_POLICIES",
     "VLLM_V1_RELEASES",
     "AbstractScheduler",
+    "EngineDoor",
+    "FasterTransformerConfig",
+    "FasterTransformerScheduler",
     "FieldRequest",
     "FieldStep",
+    "FieldSystem",
+    "Limits",
+    "OrcaConfig",
+    "OrcaScheduler",
     "SarathiServeConfig",
     "SarathiServeScheduler",
     "SglangConfig",
@@ -40,6 +60,8 @@ __all__ = [
     "TgiConfig",
     "TgiScheduler",
     "VidurConfig",
+    "VidurLightllmConfig",
+    "VidurLightllmScheduler",
     "VidurScheduler",
     "VllmV0Config",
     "VllmV0Scheduler",
@@ -47,4 +69,5 @@ __all__ = [
     "VllmV1Release",
     "VllmV1Scheduler",
     "blocks_for",
+    "system_named",
 ]

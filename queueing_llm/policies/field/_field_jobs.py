@@ -147,10 +147,11 @@ class BlockPool:
         self.free -= missing
         job.blocks += missing
 
-    def release(self, job: Job) -> None:
-        """Take all blocks of the job back."""
-        self.free += job.blocks
-        job.blocks = 0
+    def release(self, *jobs: Job) -> None:
+        """Take all blocks of jobs back."""
+        for job in jobs:
+            self.free += job.blocks
+            job.blocks = 0
 
     def has_room_for(
         self, job: Job, *, unvisited: list[Job], preempt: Callable[[Job], None]
@@ -165,6 +166,13 @@ class BlockPool:
             if victim is job:
                 return False
         return True
+
+
+def computed(batch: Mapping[Job, int]) -> list[Job]:
+    """Compute the tokens of a batch and return the jobs that are done."""
+    for job, tokens in batch.items():
+        job.advance(tokens)
+    return [job for job in batch if job.is_done]
 
 
 def step_of(

@@ -18,6 +18,7 @@ from queueing_llm.policies.field._field_jobs import (
     Fraction,
     Job,
     Requests,
+    computed,
     step_of,
 )
 from queueing_llm.policies.field._field_passes import (
@@ -211,11 +212,8 @@ class SarathiServeScheduler(AbstractScheduler):
         if self._config.with_defects:
             for job in draft.preempted:
                 job.restart(forgets_output=True)
-        for job, tokens in draft.batch.items():
-            job.advance(tokens)
-        done = [job for job in draft.batch if job.is_done]
-        for job in done:
-            self._pool.release(job)
+        done = computed(draft.batch)
+        self._pool.release(*done)
         self._running = [job for job in draft.running if not job.is_done]
         self._waiting = draft.waiting
         self._dropped += [job.name for job in draft.dropped]

@@ -33,6 +33,15 @@ class FieldRequest:
         Orders requests that wait; requests are added in this order.
     most_output_tokens : int or None
         What the scheduler is told about the output [tokens]; None: the output itself.
+    prefix : tuple of str and int, or None
+        A group of requests and how many of the first tokens are those of a text that the
+        group has in common, for schedulers that keep a prefix cache. The rest of the prompt,
+        and all of the output, is its own.
+
+    Examples
+    --------
+    >>> FieldRequest("a", prompt_tokens=100, output_tokens=5, prefix=("chat", 64)).prefix
+    ('chat', 64)
     """
 
     name: str
@@ -41,6 +50,7 @@ class FieldRequest:
     priority: int = 0
     arrival: int = 0
     most_output_tokens: int | None = None
+    prefix: tuple[str, int] | None = None
 
 
 @final
@@ -56,12 +66,21 @@ class FieldStep:
         Requests that lost their KV cache, and requests that are done.
     mode : str
         What kind of batch it was, in the words of the system; empty if there is one kind.
+    cached : mapping of str to int
+        Tokens found in a prefix cache instead, by the name of a request that began, or began
+        anew, in this step.
+
+    Examples
+    --------
+    >>> FieldStep({"a": 36, "b": 1}, cached={"a": 64}).preempted
+    ()
     """
 
     tokens: Mapping[str, int] = field(default_factory=lambda: NOBODY)
     preempted: tuple[str, ...] = ()
     finished: tuple[str, ...] = ()
     mode: str = ""
+    cached: Mapping[str, int] = field(default_factory=lambda: NOBODY)
 
 
 class AbstractScheduler(abc.ABC):

@@ -133,9 +133,12 @@ class SglangScheduler(AbstractScheduler):
             self._begun = draft.go_on(self._begun)
         for job in self._waiting:
             self._is_full = self._is_full or len(draft.batch) >= places
-            if self._is_full or not draft.is_open:
+            if self._is_full:
                 break
+            # One is tried even after a split prompt took all, and can find the cache full.
             self._is_full = not draft.add(job)
+            if not draft.is_open:
+                break
         self._begun = self._begun or draft.begun
         self._waiting = [job for job in self._waiting if job not in draft.batch]
         return draft.batch

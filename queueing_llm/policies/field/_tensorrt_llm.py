@@ -14,6 +14,7 @@ from queueing_llm.policies.field._field_jobs import (
     Door,
     Job,
     Requests,
+    computed,
     step_of,
 )
 from queueing_llm.policies.field._scheduler import AbstractScheduler, FieldRequest, FieldStep
@@ -159,12 +160,10 @@ class TensorrtLlmScheduler(AbstractScheduler):
         else:
             fitting, paused = self._fitting_to_the_end(), []
         batch = self._batch(fitting)
-        for job, tokens in batch.items():
+        for job in batch:
             self._pool.hold(job, self._pool.blocks_for(job.length))
-            job.advance(tokens)
-        done = [job for job in batch if job.is_done]
-        for job in done:
-            self._pool.release(job)
+        done = computed(batch)
+        self._pool.release(*done)
         self._active = [job for job in self._active if not job.is_done]
         return step_of(batch, preempted=paused, finished=done)
 

@@ -8,11 +8,14 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, TypeAlias, final
 
 from queueing_llm._validate import Domain, Real, Tokens, validate
-from queueing_llm.policies.field._field_jobs import BlockPool, Door, Job, step_of
+from queueing_llm.policies.field._field_jobs import BlockPool, Door, Job, computed, step_of
 from queueing_llm.policies.field._scheduler import AbstractScheduler, FieldRequest, FieldStep
 
 Ratio: TypeAlias = Annotated[Real, Domain("r", "1", at_least=0)]
 Steps: TypeAlias = Annotated[int, Domain("i", "steps", at_least=1, integer=True)]
+RequestsOrNone: TypeAlias = Annotated[
+    int | None, Domain("S", "requests", at_least=1, integer=True, optional=True)
+]
 
 
 @final
@@ -33,6 +36,8 @@ class TgiConfig:
         After so many steps since the last prompts, any number of them may interrupt.
     block_size : int
         Tokens in a KV block.
+    max_batch_size : int or None
+        Limit on running requests; None, as by default: no limit.
 
     Raises
     ------
@@ -51,6 +56,7 @@ class TgiConfig:
     waiting_served_ratio: Ratio = 0.3
     max_waiting_tokens: Steps = 20
     block_size: Tokens = 1
+    max_batch_size: RequestsOrNone = None
 
     def __post_init__(self) -> None:
         validate(self)
@@ -82,7 +88,7 @@ class TgiScheduler(AbstractScheduler):
     nobody is preempted. A request that no batch can hold is refused.
 
     Source: the router of huggingface/text-generation-inference 3, as read; no window, no
-    speculation, no limit on the number of requests.
+    speculation, and no splitting of prompts, which later releases of it can do.
 
     Examples
     --------
@@ -153,7 +159,7 @@ class TgiScheduler(AbstractScheduler):
         joining: list[Job] = []
         prompts = 0
         total = sum(_most_tokens(job) for job in self._running)
-        for job in self._waiting:
+        for job in self._waiting[: self._places()]:
             prompts += job.prompt
             total += _most_tokens(job)
             blocks = self._pool.blocks_for(_most_tokens(job) - 1)
@@ -166,10 +172,14 @@ class TgiScheduler(AbstractScheduler):
             self._pool.hold(job, blocks)
             joining.append(job)
         if len(joining) < self._least_joining():
-            for job in joining:
-                self._pool.release(job)
+            self._pool.release(*joining)
             return []
         return joining
+
+    def _places(self) -> int:
+        """Return how many may join the running ones."""
+        limit = self._config.max_batch_size
+        return len(self._waiting) if limit is None else limit - len(self._running)
 
     def _least_joining(self) -> int:
         if self._steps_since_prompts >= self._config.max_waiting_tokens:
@@ -177,11 +187,8 @@ class TgiScheduler(AbstractScheduler):
         return math.floor(len(self._running) * self._config.waiting_served_ratio)
 
     def _run(self, batch: dict[Job, int], *, mode: str) -> FieldStep:
-        for job, tokens in batch.items():
-            job.advance(tokens)
-        done = [job for job in batch if job.is_done]
-        for job in done:
-            self._pool.release(job)
+        done = computed(batch)
+        self._pool.release(*done)
         present = {**dict.fromkeys(self._running), **batch}
         self._running = [job for job in present if not job.is_done]
         return step_of(batch, finished=done, mode=mode)

@@ -18,6 +18,7 @@ from queueing_llm.policies.field._field_jobs import (
     Fraction,
     Job,
     Requests,
+    computed,
     step_of,
 )
 from queueing_llm.policies.field._field_passes import (
@@ -38,7 +39,7 @@ VIDUR_POLICIES: Mapping[str, Passes] = MappingProxyType(
         "vllm": VLLM,
     }
 )
-"""The replica schedulers, by name; its ``lightllm`` is not here."""
+"""The replica schedulers, by name; ``lightllm`` has a module of its own."""
 
 
 @final
@@ -187,12 +188,9 @@ class VidurScheduler(AbstractScheduler):
             draft.fill(stage)
             if draft.batch and not self._config.passes.mixed:
                 break
-        for job, tokens in draft.batch.items():
-            job.advance(tokens)
-        done = [job for job in draft.batch if job.is_done]
+        done = computed(draft.batch)
         if not self._leaks or len(done) == len(draft.batch):
-            for job in done:
-                self._pool.release(job)
+            self._pool.release(*done)
         self._running = draft.unserved + [job for job in draft.batch if not job.is_done]
         self._waiting = draft.waiting
         return step_of(draft.batch, preempted=draft.preempted, finished=done)

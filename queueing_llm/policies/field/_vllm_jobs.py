@@ -1,11 +1,12 @@
 """What the schedulers of vLLM keep about a request, its KV blocks, and the batch they form."""
 
+import abc
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, TypeAlias, final
 
-from queueing_llm._validate import Domain, Real, Tokens, check
+from queueing_llm._validate import Domain, Real, Tokens, TokensOrZero, check
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.policies.field._scheduler import FieldRequest, FieldStep, blocks_for
 
@@ -64,6 +65,14 @@ class Arrivals:
         """Return a new job for the request."""
         for field in ("prompt_tokens", "output_tokens"):
             check(getattr(request, field), field, Tokens)
+        _, shared = request.prefix or ("", 0)
+        check(shared, "the tokens of prefix", TokensOrZero)
+        if shared > request.prompt_tokens:
+            msg = (
+                f"prefix must be a part of the prompt, at most {request.prompt_tokens} tokens, "
+                f"got prefix={request.prefix!r} for request {request.name!r}."
+            )
+            raise InvalidArgument(msg)
         if request.name in self._names:
             msg = f"name must differ from those of all requests before, got {request.name!r}."
             raise InvalidArgument(msg)
@@ -72,12 +81,44 @@ class Arrivals:
         return Job(request, rank, goal=request.prompt_tokens)
 
 
-class BlockPool:
+@final
+@dataclass(slots=True, eq=False)
+class Block:
+    """A KV block: who holds it and, in a prefix cache, what is in it.
+
+    ``content`` names the tokens in it and all tokens before them; None while it is not full.
+    """
+
+    content: tuple[str, str, int] | None = None
+    holders: int = 0
+
+
+class AbstractBlockPool(abc.ABC):
     """The KV cache in blocks of equal size; a job holds whole blocks."""
 
-    def __init__(self, blocks: int, *, block_size: int) -> None:
-        self.free = blocks
+    def __init__(self, *, block_size: int) -> None:
         self._block_size = block_size
+
+    @property
+    @abc.abstractmethod
+    def free(self) -> int:
+        """Blocks that nobody holds."""
+
+    @abc.abstractmethod
+    def hits(self, job: Job) -> tuple[Block, ...]:
+        """Return the blocks in which a job that waits would find its first tokens."""
+
+    @abc.abstractmethod
+    def adopt(self, job: Job, hits: tuple[Block, ...]) -> None:
+        """Let a job that begins hold the blocks in which its first tokens are."""
+
+    @abc.abstractmethod
+    def grow(self, job: Job, tokens: int) -> None:
+        """Let the job hold so many tokens, which this step computes as far as they are new."""
+
+    @abc.abstractmethod
+    def release(self, job: Job) -> None:
+        """Take all blocks back."""
 
     def missing(self, job: Job, tokens: int) -> int:
         """Return the blocks that the job lacks to hold so many tokens."""
@@ -87,15 +128,32 @@ class BlockPool:
         """Whether the prompt of the job ends where a block ends."""
         return job.goal % self._block_size == 0
 
+
+@final
+class BlockPool(AbstractBlockPool):
+    """Blocks that are only counted, since nobody asks what is in them."""
+
+    def __init__(self, blocks: int, *, block_size: int) -> None:
+        super().__init__(block_size=block_size)
+        self._free = blocks
+
+    @property
+    def free(self) -> int:
+        return self._free
+
+    def hits(self, job: Job) -> tuple[Block, ...]:
+        return ()
+
+    def adopt(self, job: Job, hits: tuple[Block, ...]) -> None:
+        pass
+
     def grow(self, job: Job, tokens: int) -> None:
-        """Let the job hold so many tokens."""
         blocks = self.missing(job, tokens)
-        self.free -= blocks
+        self._free -= blocks
         job.blocks += blocks
 
     def release(self, job: Job) -> None:
-        """Take all blocks back."""
-        self.free += job.blocks
+        self._free += job.blocks
         job.blocks = 0
 
 
@@ -113,23 +171,24 @@ class Draft:
     def __init__(self, budget: int, *, cap: int | None = None) -> None:
         self.left = budget
         self.batch: dict[Job, int] = {}
+        self.cached: dict[Job, int] = {}
         self.preempted: list[Job] = []
         self._cap = cap
 
-    def wish_of(self, job: Job) -> int:
-        """Return the tokens that the job would take of any budget."""
-        return job.todo if self._cap is None else min(job.todo, self._cap)
+    def wish(self, todo: int) -> int:
+        """Return the tokens that a job would take of any budget."""
+        return todo if self._cap is None else min(todo, self._cap)
 
-    def share_of(self, job: Job) -> int:
-        """Return the tokens that the job can have of what is left."""
-        return min(self.wish_of(job), self.left)
+    def share(self, todo: int) -> int:
+        """Return the tokens that a job can have of what is left."""
+        return min(self.wish(todo), self.left)
 
     def give(self, job: Job, tokens: int) -> None:
         """Put tokens of a job into the batch."""
         self.batch[job] = tokens
         self.left -= tokens
 
-    def preempt(self, job: Job, pool: BlockPool) -> None:
+    def preempt(self, job: Job, pool: AbstractBlockPool) -> None:
         """Take the KV of a job; what it has generated becomes part of its prompt."""
         pool.release(job)
         job.computed = 0
@@ -137,7 +196,7 @@ class Draft:
         self.left += self.batch.pop(job, 0)
         self.preempted.append(job)
 
-    def run(self, pool: BlockPool) -> list[Job]:
+    def run(self, pool: AbstractBlockPool) -> list[Job]:
         """Compute the tokens and return the jobs that are done.
 
         The step in which a job has computed all that is known of it yields a token.
@@ -157,4 +216,5 @@ class Draft:
             preempted=tuple(job.name for job in self.preempted),
             finished=tuple(job.name for job in finished),
             mode=mode,
+            cached=MappingProxyType({job.name: tokens for job, tokens in self.cached.items()}),
         )

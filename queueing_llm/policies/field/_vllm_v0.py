@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeAlias, final
 
 from queueing_llm._validate import Domain, Real, Tokens, validate
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.policies.field._scheduler import AbstractScheduler, FieldRequest, FieldStep
 from queueing_llm.policies.field._vllm_jobs import (
     Arrivals,
@@ -19,6 +20,7 @@ from queueing_llm.policies.field._vllm_jobs import (
     MaxNumSeqs,
     WatermarkFraction,
 )
+from queueing_llm.policies.field._vllm_prefix_sharing import PrefixSharingPool
 
 NumBlocks: TypeAlias = Annotated[int, Domain("N", "blocks", at_least=1, integer=True)]
 
@@ -42,6 +44,14 @@ class VllmV0Config:
         Whether decodes and parts of prompts share a batch.
     watermark : float
         Fraction of the blocks that admission leaves free.
+    enable_prefix_caching : bool
+        Whether equal full blocks at the beginning of prompts are held only once.
+
+    Raises
+    ------
+    InvalidArgument
+        If prompts are chunked by a budget that is no multiple of the block size, while blocks
+        are shared: vLLM refuses it.
 
     Examples
     --------
@@ -55,9 +65,22 @@ class VllmV0Config:
     block_size: BlockSize = 16
     enable_chunked_prefill: bool = False
     watermark: WatermarkFraction = 0.01
+    enable_prefix_caching: bool = False
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.chunks_whole_blocks and self.max_num_batched_tokens % self.block_size:
+            msg = (
+                f"max_num_batched_tokens must be a multiple of block_size={self.block_size} "
+                "with enable_chunked_prefill and enable_prefix_caching, "
+                f"got max_num_batched_tokens={self.max_num_batched_tokens}."
+            )
+            raise InvalidArgument(msg)
+
+    @property
+    def chunks_whole_blocks(self) -> bool:
+        """Whether a prompt that is cut is cut where a block ends."""
+        return self.enable_chunked_prefill and self.enable_prefix_caching
 
     @property
     def watermark_blocks(self) -> int:
@@ -84,6 +107,11 @@ class VllmV0Scheduler(AbstractScheduler):
     preempted request whose prompt and output so far exceed the budget; the engine excludes
     it by a budget of at least ``max_model_len``, within which requests are assumed to stay.
 
+    With ``enable_prefix_caching`` the tokens of a step are still all that are planned: what
+    need not be computed is found out after the batch is formed. Chunked, what a prompt that
+    is cut leaves of the budget, less than a block, may admit a short prompt behind it. In the
+    next step the short one may find no budget left; then it goes first in the one after.
+
     Source: the scheduler of vLLM 0.6.3, by its recorded decisions.
 
     Examples
@@ -98,7 +126,8 @@ class VllmV0Scheduler(AbstractScheduler):
     def __init__(self, config: VllmV0Config) -> None:
         self._config = config
         self._arrivals = Arrivals()
-        self._pool = BlockPool(config.num_blocks, block_size=config.block_size)
+        pool = PrefixSharingPool if config.enable_prefix_caching else BlockPool
+        self._pool = pool(config.num_blocks, block_size=config.block_size)
         self._running: list[Job] = []
         self._waiting: list[Job] = []
         self._dropped: list[str] = []
@@ -145,24 +174,34 @@ class VllmV0Scheduler(AbstractScheduler):
                 self._serve_running(draft)
                 mode = "decode" if draft.batch else ""
         self._waiting[:0] = reversed(draft.preempted)
-        self._running += draft.batch
+        self._running += sorted(draft.batch, key=lambda job: job.is_prefilling)
         done = draft.run(self._pool)
         self._running = [job for job in self._running if job not in done]
         self._dropped += [job.name for job in dropped]
         return draft.report([*done, *dropped], mode=mode)
 
     def _serve_running(self, draft: Draft) -> None:
-        """Serve those that run, in the order in which they were served.
+        """Serve those that run, in the order in which they were served, decodes first.
 
         Chunked, each had a token in the step before and only the last can want more than
-        one now, so the budget reaches them all and decodes always stand before a prompt.
+        one now, so the budget reaches them all, unless prompts are cut to whole blocks.
         """
         while self._running:
-            job = self._running.pop(0)
-            tokens = draft.share_of(job) if self._config.enable_chunked_prefill else 1
+            job = self._running[0]
+            tokens = self._chunk(draft, job) if self._config.enable_chunked_prefill else 1
+            if tokens == 0:
+                break
+            self._running.pop(0)
             if self._makes_room(draft, job):
                 self._pool.grow(job, job.computed + tokens)
                 draft.give(job, tokens)
+
+    def _chunk(self, draft: Draft, job: Job) -> int:
+        """Return the tokens that the job can have of what is left of the budget."""
+        tokens = draft.share(job.todo)
+        if tokens < job.todo and self._config.chunks_whole_blocks:
+            tokens -= tokens % self._config.block_size
+        return tokens
 
     def _makes_room(self, draft: Draft, job: Job) -> bool:
         """Preempt until there is a block for the job; False if it had to go itself.
@@ -191,13 +230,13 @@ class VllmV0Scheduler(AbstractScheduler):
             elif (
                 pool.free - blocks < config.watermark_blocks
                 or members == config.max_num_seqs
-                or draft.left == 0
+                or self._chunk(draft, job) == 0
                 or (is_cut and not config.enable_chunked_prefill)
             ):
                 break
             else:
                 pool.grow(job, job.length)
-                draft.give(job, draft.share_of(job))
+                draft.give(job, self._chunk(draft, job))
                 self._waiting.pop(0)
                 members += 1
         return dropped

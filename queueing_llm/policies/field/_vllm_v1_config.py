@@ -32,7 +32,9 @@ class VllmV1Release:
         Under the priority policy, whether those behind a request that preempted itself are
         still served.
     paces_prefills : bool
-        Whether prefills can be held back to every so many steps.
+        Whether prefills can be held back for so many steps.
+    reuses_blank_first : bool
+        With a prefix cache, whether free blocks without content are reused before all others.
 
     Examples
     --------
@@ -46,6 +48,7 @@ class VllmV1Release:
     spares_lone_request: bool
     goes_on_after_own_preemption: bool
     paces_prefills: bool
+    reuses_blank_first: bool
 
 
 VLLM_V1_RELEASES: Mapping[str, VllmV1Release] = MappingProxyType(
@@ -57,6 +60,7 @@ VLLM_V1_RELEASES: Mapping[str, VllmV1Release] = MappingProxyType(
             spares_lone_request=False,
             goes_on_after_own_preemption=False,
             paces_prefills=False,
+            reuses_blank_first=False,
         ),
         "0.32.0": VllmV1Release(
             reserves_prompts=True,
@@ -65,6 +69,7 @@ VLLM_V1_RELEASES: Mapping[str, VllmV1Release] = MappingProxyType(
             spares_lone_request=True,
             goes_on_after_own_preemption=False,
             paces_prefills=False,
+            reuses_blank_first=True,
         ),
         "0.33.0": VllmV1Release(
             reserves_prompts=True,
@@ -73,6 +78,7 @@ VLLM_V1_RELEASES: Mapping[str, VllmV1Release] = MappingProxyType(
             spares_lone_request=True,
             goes_on_after_own_preemption=True,
             paces_prefills=True,
+            reuses_blank_first=True,
         ),
     }
 )
@@ -109,8 +115,11 @@ class VllmV1Config:
     watermark : float
         Fraction of the blocks that admission leaves free while others run.
     prefill_schedule_interval : int
-        Prefill in every so many steps only, while decodes run. Known from one recorded run
-        and the source.
+        While decodes run, steps from one prefill to the next, unless the last step that could
+        prefill left requests in the queue.
+    enable_prefix_caching : bool
+        Whether full blocks are found again, by requests with a common prefix and by those
+        that return after a preemption. vLLM does so unless told otherwise.
     with_defects : bool
         Whether to repeat what is a defect of the version, to follow it exactly.
 
@@ -137,6 +146,7 @@ class VllmV1Config:
     scheduler_reserve_full_isl: bool | None = None
     watermark: WatermarkFraction = 0
     prefill_schedule_interval: Interval = 1
+    enable_prefix_caching: bool = False
     with_defects: bool = True
 
     def __post_init__(self) -> None:

@@ -57,6 +57,21 @@ def test_prompts_and_output_have_to_fit_from_the_start():
     assert batches(TgiConfig(202, max_batch_prefill_tokens=99), requests)[0] == {"a": 50}
 
 
+def test_running_requests_are_limited_if_a_limit_is_set():
+    requests = [("a", 9, 3, 0), ("b", 9, 2, 0), ("c", 9, 1, 0), ("d", 9, 1, 0)]
+    assert len(batches(TgiConfig(1000), requests)[0]) == 4
+    found = batches(TgiConfig(1000, max_batch_size=2, waiting_served_ratio=0), requests)
+    assert found == [
+        {"a": 9, "b": 9},
+        {"a": 1, "b": 1},
+        {"c": 9},
+        {"a": 1},
+        {"d": 9},
+    ]
+    with pytest.raises(InvalidArgument, match="max_batch_size"):
+        TgiConfig(1000, max_batch_size=0)
+
+
 def test_the_last_token_needs_no_place_in_a_block():
     config = TgiConfig(97, max_batch_prefill_tokens=64, block_size=16)
     scheduler = TgiScheduler(config)

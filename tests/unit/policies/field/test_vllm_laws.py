@@ -16,7 +16,11 @@ LONGEST = 60
 
 arrivals = st.lists(
     st.tuples(
-        st.integers(1, 40), st.integers(1, 20), st.integers(0, 2), st.sampled_from([0, 0, 1, 4])
+        st.integers(1, 40),
+        st.integers(1, 20),
+        st.integers(0, 2),
+        st.sampled_from([0, 0, 1, 4]),
+        st.sampled_from([0, 9, 16, 40]),
     ),
     min_size=1,
     max_size=8,
@@ -42,20 +46,23 @@ def v1_configs(draw, *, is_plain=False):
         scheduler_reserve_full_isl=later and draw(st.booleans()),
         watermark=draw(st.sampled_from([0, 0.2])) if later else 0,
         prefill_schedule_interval=draw(st.integers(1, 3)) if version == "0.33.0" else 1,
+        enable_prefix_caching=draw(st.booleans()),
     )
 
 
 @st.composite
-def v0_configs(draw):
+def v0_configs(draw, *, is_plain=False):
     """Configurations in which the longest request leaves a block and the watermark free."""
-    chunked = draw(st.booleans())
+    chunked, caching = draw(st.booleans()), not is_plain and draw(st.booleans())
     size = draw(st.sampled_from([1, 4, 16]))
+    budget = draw(st.integers(1, 80)) if chunked else draw(st.integers(LONGEST, 80))
     return VllmV0Config(
-        draw(st.integers(1, 80)) if chunked else draw(st.integers(LONGEST, 80)),
+        size * blocks_for(budget, block_size=size) if chunked and caching else budget,
         draw(st.integers(1, 6)),
         num_blocks=blocks_for(LONGEST, block_size=size) + draw(st.integers(2, 40)),
         block_size=size,
         enable_chunked_prefill=chunked,
+        enable_prefix_caching=caching,
     )
 
 
@@ -75,6 +82,9 @@ class Ledger:
             self.computed[name] = 0
             self.goal[name] = self.request[name].prompt_tokens + self.generated[name]
             self.preempted.add(name)
+        for name, tokens in step.cached.items():
+            assert self.computed[name] == 0
+            self.computed[name] = tokens
         for name, tokens in step.tokens.items():
             assert tokens > 0
             self.computed[name] += tokens
@@ -95,9 +105,11 @@ def walk(scheduler, rows):
     """Yield each step with the ledger after it, until everything is served."""
     ledger, due = Ledger(), 0
     requests = []
-    for number, (prompt, output, priority, pause) in enumerate(rows):
+    for number, (prompt, output, priority, pause, shared) in enumerate(rows):
         due += pause
-        requests.append((due, FieldRequest(f"r{number}", prompt, output, priority, number)))
+        prefix = ("text", min(shared, prompt))
+        request = FieldRequest(f"r{number}", prompt, output, priority, number, prefix=prefix)
+        requests.append((due, request))
     for now in itertools.count():
         assert now < 5000, "the requests are never served"
         for due, request in requests:
@@ -124,9 +136,13 @@ def test_v1_conserves_tokens_and_blocks(config, rows):
             blocks_for(ledger.computed[name], block_size=config.block_size)
             for name in scheduler.running
         )
-        assert held + scheduler.free_blocks == config.usable_blocks
         assert scheduler.free_blocks >= 0
+        if config.enable_prefix_caching:
+            assert held + scheduler.free_blocks >= config.usable_blocks, "blocks are shared"
+        else:
+            assert held + scheduler.free_blocks == config.usable_blocks
         if step.preempted:
+            assert not step.cached
             assert set(step.tokens) <= set(scheduler.running) | set(step.finished)
 
 
@@ -156,7 +172,10 @@ def test_v0_conserves_tokens_and_blocks(config, rows):
             blocks_for(max(ledger.computed[r], ledger.goal[r]), block_size=config.block_size)
             for r in scheduler.running
         )
-        assert held + scheduler.free_blocks == config.num_blocks
+        if config.enable_prefix_caching:
+            assert held + scheduler.free_blocks >= config.num_blocks, "blocks are shared"
+        else:
+            assert held + scheduler.free_blocks == config.num_blocks
         if config.enable_chunked_prefill or step.mode == "prefill":
             assert sum(step.tokens.values()) <= config.max_num_batched_tokens
         if step.mode == "decode":
@@ -164,7 +183,7 @@ def test_v0_conserves_tokens_and_blocks(config, rows):
     assert scheduler.dropped == ()
 
 
-@given(v0_configs(), arrivals)
+@given(v0_configs(is_plain=True), arrivals)
 def test_v0_chunked_serves_all_that_run(config, rows):
     """So no more than the budget ever run, and decodes stand before the one prompt."""
     scheduler, before = VllmV0Scheduler(config), ()
@@ -174,6 +193,17 @@ def test_v0_chunked_serves_all_that_run(config, rows):
             assert len(scheduler.running) <= config.max_num_batched_tokens
             assert ledger.partial() in ([], list(scheduler.running[-1:]))
         before = scheduler.running
+
+
+@pytest.mark.parametrize("caching", [True, False])
+def test_blocks_are_given_back_when_all_is_served(caching):
+    for scheduler in (
+        VllmV1Scheduler(VllmV1Config(64, 4, num_blocks=9, enable_prefix_caching=caching)),
+        VllmV0Scheduler(VllmV0Config(64, 4, num_blocks=8, enable_prefix_caching=caching)),
+    ):
+        for _ in walk(scheduler, [(40, 20, 0, 0, 32)] * 4):
+            pass
+        assert scheduler.free_blocks == 8
 
 
 def test_the_ledger_rejects_a_lost_token():

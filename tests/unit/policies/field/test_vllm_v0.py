@@ -141,6 +141,62 @@ def test_drops_what_could_never_be_admitted(chunked, prompt, is_dropped):
     assert step.tokens == ({"b": 10} if is_dropped else {"a": 64})
 
 
+def share(scheduler, *requests):
+    for name, prompt, output in requests:
+        scheduler.add(FieldRequest(name, prompt, output, prefix=("chat", prompt)))
+
+
+def test_a_prefix_cache_saves_blocks_and_not_what_is_planned():
+    """Two full blocks are common; each has a third of its own."""
+    scheduler = engine(128, 8, num_blocks=10, enable_prefix_caching=True)
+    share(scheduler, ("a", 40, 3), ("b", 40, 3))
+    assert batches(scheduler, 2) == [{"a": 40, "b": 40}, {"a": 1, "b": 1}]
+    assert scheduler.free_blocks == 10 - 4
+    assert batches(engine(128, 8, requests=[("a", 40, 3)], num_blocks=10), 1) == [{"a": 40}]
+
+
+def test_admission_asks_for_blocks_as_if_nothing_were_shared():
+    """b needs one block more, which is free, and is not admitted."""
+    scheduler = engine(128, 8, num_blocks=5, watermark=0, enable_prefix_caching=True)
+    share(scheduler, ("a", 40, 3), ("b", 40, 3))
+    assert batches(scheduler, 1) == [{"a": 40}]
+    assert scheduler.free_blocks == 2
+
+
+def test_a_common_block_is_given_back_by_the_last_who_holds_it():
+    scheduler = engine(128, 8, num_blocks=6, watermark=0, enable_prefix_caching=True)
+    share(scheduler, ("a", 48, 4), ("b", 32, 6))
+    assert batches(scheduler, 1) == [{"a": 48, "b": 32}]
+    assert scheduler.free_blocks == 6 - 3, "all of b is the beginning of a"
+    assert batches(scheduler, 3) == [{"a": 1, "b": 1}] * 3
+    assert scheduler.free_blocks == 6 - 3, "a has left; b holds two of its blocks and its own"
+    assert batches(scheduler, 2) == [{"b": 1}] * 2
+    assert scheduler.free_blocks == 6
+
+
+def test_chunks_of_whole_blocks_leave_budget_for_a_short_prompt_that_then_waits_once():
+    """After the chunk of a (16 of 19 left) there is room for c; next step a takes it all."""
+    scheduler = engine(32, 8, chunked=True, enable_prefix_caching=True)
+    for name, prompt, output in (("d", 13, 9), ("a", 45, 9), ("c", 2, 9)):
+        scheduler.add(FieldRequest(name, prompt, output))
+    assert batches(scheduler, 3) == [
+        {"d": 13, "a": 16, "c": 2},
+        {"d": 1, "a": 29, "c": 1},
+        {"d": 1, "a": 1, "c": 1},
+    ]
+    scheduler = engine(32, 8, chunked=True, enable_prefix_caching=True)
+    for name, prompt, output in (("d", 13, 9), ("a", 47, 9), ("c", 2, 9)):
+        scheduler.add(FieldRequest(name, prompt, output))
+    assert batches(scheduler, 1) == [{"d": 13, "a": 16, "c": 2}]
+    assert batches(scheduler, 1) == [{"d": 1, "a": 31}], "a takes the rest, and c goes first"
+    assert scheduler.running == ("c", "d", "a")
+
+
+def test_refuses_chunks_that_are_no_whole_blocks():
+    with pytest.raises(InvalidArgument, match="multiple of block_size=16"):
+        engine(40, 8, chunked=True, enable_prefix_caching=True)
+
+
 def test_refuses():
     with pytest.raises(InvalidArgument, match="num_blocks"):
         VllmV0Config(64, 8, num_blocks=0)
