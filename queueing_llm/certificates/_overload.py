@@ -1,5 +1,7 @@
 """Write the certificate that no policy keeps up."""
 
+from dataclasses import replace
+
 from queueing_llm.certificates._checker import FORMAT, LARGEST_BUDGET, VERSION, check
 from queueing_llm.certificates._store import Certificate
 from queueing_llm.certificates._system import overload_system, pair
@@ -23,8 +25,9 @@ def certify_overload(engine: Engine, workload: Workload) -> Certificate | None:
     Returns
     -------
     Certificate or None
-        Checked already; None if the workload is not above this bound, the data are not exact
-        (integers and Fractions; floats only propose), or the batches are too many to check.
+        Checked already; None if the workload is not above this bound, with single KV slots
+        whatever the blocks are, the data are not exact (integers and Fractions; floats only
+        propose), or the batches are too many to check.
 
     Examples
     --------
@@ -38,7 +41,9 @@ def certify_overload(engine: Engine, workload: Workload) -> Certificate | None:
     if engine.token_budget > LARGEST_BUDGET:
         return None
     system = overload_system(engine, workload)
-    prices = None if system is None else resource_prices(engine, workload)
+    # The checker counts single slots, in which blocks hold more than it knows of.
+    slots = replace(engine, kv_block_size=1)
+    prices = None if system is None else resource_prices(slots, workload)
     if system is None or prices is None or workload.arrival_rate * prices.seconds <= 1:
         return None
     names = ("prefill", "decode", "memory", "kv_read")

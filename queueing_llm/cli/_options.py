@@ -85,6 +85,9 @@ MaxBatchSize: TypeAlias = Annotated[
     int | None, override(whole, "REQUESTS", "Most requests in a batch.")
 ]
 KVCapacity: TypeAlias = Annotated[int | None, override(whole, "TOKENS", "Tokens of KV cache.")]
+KVBlockSize: TypeAlias = Annotated[
+    int | None, override(whole, "TOKENS", "Tokens in a block of the KV cache.")
+]
 TraceName: TypeAlias = Annotated[
     str | None,
     override(str, "FILE|PRESET", "Recorded requests: their lengths and arrival times."),
@@ -126,6 +129,7 @@ def system(
     token_budget: int | None,
     max_batch_size: int | None,
     kv_capacity: int | None,
+    kv_block_size: int | None,
     trace: str | None,
     trace_format: str | None,
     skip_bad_rows: bool,
@@ -137,6 +141,7 @@ def system(
         token_budget=token_budget,
         max_batch_size=max_batch_size,
         kv_capacity=kv_capacity,
+        kv_block_size=kv_block_size,
     )
     workload, recording = given.workload, given.trace
     if trace is not None:

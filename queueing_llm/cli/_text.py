@@ -68,7 +68,9 @@ def engine_text(engine: Engine) -> str:
     if engine.max_batch_size is not None:
         limits.append(f"at most {engine.max_batch_size:,} requests")
     if engine.kv_capacity is not None:
-        limits.append(f"KV cache {engine.kv_capacity:,} tokens")
+        size = engine.kv_block_size
+        blocks = f" in blocks of {size:,}" if size > 1 else ""
+        limits.append(f"KV cache {engine.kv_capacity:,} tokens{blocks}")
     return f"{_law_text(engine.step_time)}; {', '.join(limits)}"
 
 

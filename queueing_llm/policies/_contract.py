@@ -10,7 +10,8 @@ A legal batch (equation numbers of arXiv:2504.07347v3)
 * gives prompt tokens only while prompt tokens are left, and otherwise at most one decode
   token (6a, 6c);
 * holds at most ``token_budget`` tokens (6d) and at most ``max_batch_size`` requests;
-* fits in the KV cache, together with what the requests that it does not preempt hold;
+* fits in the KV cache, together with what the requests that it does not preempt hold, each
+  in whole blocks of ``kv_block_size`` tokens;
 * preempts residents only, and gives a preempted request nothing in that step.
 
 In the shape descriptions, ``R`` is the number of requests present.
@@ -18,11 +19,57 @@ In the shape descriptions, ``R`` is the number of requests present.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
 from queueing_llm.errors import InvalidArgument
+
+
+def blocks_for(tokens: Any, *, block_size: int) -> Any:
+    """Return the KV blocks that hold so many tokens of one request.
+
+    Parameters
+    ----------
+    tokens : int or int64 array
+        Tokens stored [tokens].
+    block_size : int
+        Tokens in a block [tokens].
+
+    Examples
+    --------
+    >>> blocks_for(33, block_size=16), blocks_for(np.array([0, 1, 16, 17]), block_size=16)
+    (3, array([0, 1, 1, 2]))
+    """
+    return -(-tokens // block_size)
+
+
+def check_blocks(kv_capacity: int | None, *, block_size: int) -> None:
+    """Raise :class:`InvalidArgument` unless a KV cache consists of whole blocks.
+
+    Parameters
+    ----------
+    kv_capacity : int or None
+        Size of the cache [tokens]; None only with blocks of one token.
+    block_size : int
+        Tokens in a block [tokens].
+
+    Raises
+    ------
+    InvalidArgument
+        If the cache is no multiple of a block above one token.
+
+    Examples
+    --------
+    >>> check_blocks(64, block_size=16), check_blocks(None, block_size=1)
+    (None, None)
+    """
+    if block_size > 1 and (kv_capacity is None or kv_capacity % block_size):
+        msg = (
+            f"kv_capacity must be a multiple of kv_block_size={block_size} tokens, "
+            f"got kv_capacity={kv_capacity!r}."
+        )
+        raise InvalidArgument(msg)
 
 
 @final
@@ -47,7 +94,9 @@ class EngineState:
     max_batch_size : int or None
         Most requests in one batch.
     kv_capacity : int or None
-        Size of the KV cache [tokens].
+        Size of the KV cache [tokens], a multiple of the block size.
+    kv_block_size : int
+        Tokens in a block of the cache [tokens]; a block belongs to one request.
     """
 
     request: np.ndarray
@@ -58,6 +107,24 @@ class EngineState:
     token_budget: int
     max_batch_size: int | None = None
     kv_capacity: int | None = None
+    kv_block_size: int = 1
+
+    @property
+    def kv_blocks(self) -> int | None:
+        """Blocks of the KV cache; with blocks of one token these are its slots."""
+        return None if self.kv_capacity is None else self.kv_capacity // self.kv_block_size
+
+    def blocks_of(self, tokens: Any) -> Any:
+        """Return the KV blocks that requests hold which store so many tokens each.
+
+        Examples
+        --------
+        >>> columns = np.array([[0, 1, 2], [0, 0, 0], [0, 7, 9], [3, 1, 1], [4, 5, 0]])
+        >>> state = EngineState(*columns, token_budget=8, kv_capacity=16, kv_block_size=4)
+        >>> state.blocks_of(state.stored), state.kv_blocks
+        (array([1, 2, 0]), 4)
+        """
+        return blocks_for(tokens, block_size=self.kv_block_size)
 
     @property
     def decoding(self) -> np.ndarray:
@@ -154,11 +221,13 @@ def _broken_rule(state: EngineState, batch: Batch) -> str | None:
 
 def _broken_limit(state: EngineState, tokens: np.ndarray, preempted: np.ndarray) -> str | None:
     total, members = int(tokens.sum()), int((tokens > 0).sum())
-    held = int(state.stored[~preempted].sum()) + total
+    held = int(state.blocks_of((state.stored + tokens)[~preempted]).sum())
+    size = state.kv_block_size
+    kind = "tokens" if size == 1 else f"blocks of {size} tokens"
     for what, value, limit in (
         ("tokens in the batch exceed token_budget", total, state.token_budget),
         ("requests in the batch exceed max_batch_size", members, state.max_batch_size),
-        ("tokens in the KV cache exceed kv_capacity", held, state.kv_capacity),
+        (f"{kind} in the KV cache exceed kv_capacity", held, state.kv_blocks),
     ):
         if limit is not None and value > limit:
             return f"{what}, got {value} > {limit}"

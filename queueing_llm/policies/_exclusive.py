@@ -82,9 +82,10 @@ class ExclusiveBatching:
         """Which requests a refill would start now, bool array, shape (R,)."""
         free = self.slots - int((state.stored > 0).sum())
         waiting = np.flatnonzero(state.stored == 0)[: max(0, min(free, self._together(state)))]
-        if state.kv_capacity is not None:
-            held = np.cumsum(state.prompt_left[waiting]) + int(state.stored.sum())
-            waiting = waiting[held <= state.kv_capacity]
+        if state.kv_blocks is not None:
+            needed = np.cumsum(state.blocks_of(state.prompt_left[waiting]))
+            held = int(state.blocks_of(state.stored).sum())
+            waiting = waiting[needed + held <= state.kv_blocks]
         starting = np.zeros(len(state.request), dtype=np.bool_)
         starting[waiting] = True
         return starting

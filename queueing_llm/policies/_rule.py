@@ -4,12 +4,14 @@ Table 1 of arXiv:2504.07347v3 as data: which phase goes first, whether one batch
 phases, whether a prompt may be split. Every rule serves both phases first come, first
 served, so residents are always the oldest requests present.
 
-Memory, when the engine has a ``kv_capacity``. Every token of a batch takes one slot.
-Decodes come first: if the decode tokens of the step do not fit, the newest resident is
-preempted, and so on; in such a step nothing is prefilled (under exclusive rules this
-happens in decode steps only). A waiting request is admitted only if its whole prompt fits
-into the free slots; a prompt that is already resident takes what is free. A preempted
-request waits at the head of the queue and recomputes its prompt and what it has generated.
+Memory, when the engine has a ``kv_capacity``. A request holds whole blocks of
+``kv_block_size`` tokens, so a decode needs a block only where its last one is full; with
+blocks of one token that is always. Decodes come first: if the blocks that the decodes of the
+step lack are not free, the newest resident is preempted, and so on; in such a step nothing is
+prefilled (under exclusive rules this happens in decode steps only). A waiting request is
+admitted only if its whole prompt fits into the free blocks; a prompt that is already resident
+fills its last block and takes what is free. A preempted request waits at the head of the
+queue and recomputes its prompt and what it has generated.
 """
 
 from dataclasses import dataclass, replace
@@ -115,8 +117,8 @@ class _Draft:
         counts_members = rule.limit_counts == "members"
         self.member_limit = limit if counts_members else unlimited
         self.resident_limit = unlimited if counts_members else limit
-        self.kv_capacity = state.kv_capacity or unlimited
-        self.reserved_slots = 0
+        self.kv_blocks = unlimited if state.kv_blocks is None else state.kv_blocks
+        self.reserved_blocks = 0
 
     @property
     def is_empty(self) -> bool:
@@ -131,9 +133,19 @@ class _Draft:
         return self.member_limit - int((self.tokens > 0).sum())
 
     @property
-    def free_slots(self) -> int:
-        held = int(self.state.stored[~self.preempted].sum())
-        return self.kv_capacity - held - int(self.tokens.sum())
+    def free_blocks(self) -> int:
+        stored = (self.state.stored + self.tokens)[~self.preempted]
+        return self.kv_blocks - int(self.state.blocks_of(stored).sum())
+
+    def blocks_lacking(self, positions: np.ndarray) -> int:
+        """Blocks that these requests lack to store one more token each."""
+        stored = self.state.stored[positions]
+        return int((self.state.blocks_of(stored + 1) - self.state.blocks_of(stored)).sum())
+
+    def slots_beside(self, stored: int) -> int:
+        """Tokens that a request can store beside those that it has: free and unreserved."""
+        blocks = self.free_blocks - self.reserved_blocks + int(self.state.blocks_of(stored))
+        return blocks * self.state.kv_block_size - stored
 
     def decoders(self) -> np.ndarray:
         """Positions of the decodes that one step may serve at most, oldest first."""
@@ -142,18 +154,18 @@ class _Draft:
         return decoding[: min(self.state.token_budget, self.member_limit)]
 
     def make_room_for_decodes(self) -> None:
-        """Preempt the newest residents until every decode of the step has a slot."""
-        while len(self.decoders()) > self.free_slots:
+        """Preempt the newest residents until every decode of the step has a place."""
+        while self.blocks_lacking(self.decoders()) > self.free_blocks:
             residents = np.flatnonzero((self.state.stored > 0) & ~self.preempted)
             self.preempted[residents[-1]] = True
-        self.reserved_slots = len(self.decoders())
+        self.reserved_blocks = self.blocks_lacking(self.decoders())
 
     def decode(self) -> None:
         """Give one token each to the oldest decodes."""
         self.make_room_for_decodes()
         served = self.decoders()[: max(0, min(self.room, self.places))]
         self.tokens[served] = 1
-        self.reserved_slots = 0
+        self.reserved_blocks = 0
 
     def prefill(self) -> None:
         """Give the oldest prompts what the limits leave, in order; stop at the first misfit."""
@@ -162,8 +174,8 @@ class _Draft:
         state = self.state
         residents = int((state.stored > 0).sum())
         for i in state.prefilling:
-            left, is_new = int(state.prompt_left[i]), state.stored[i] == 0
-            slots = self.free_slots - self.reserved_slots
+            left, stored = int(state.prompt_left[i]), int(state.stored[i])
+            is_new, slots = stored == 0, self.slots_beside(stored)
             if is_new and (residents >= self.resident_limit or left > slots):
                 return
             take = min(left, self.room, slots)
@@ -171,6 +183,8 @@ class _Draft:
                 return
             self.tokens[i] = take
             residents += int(is_new)
+            if take < left:
+                return
 
     def batch(self) -> Batch:
         return Batch(self.tokens, self.preempted)

@@ -32,9 +32,9 @@ def share_out(state: EngineState, chosen: np.ndarray) -> Batch:
     more = np.maximum(state.prompt_left[order], 1) - 1
     spare = state.token_budget - len(order) - (np.cumsum(more) - more)
     tokens[order] = 1 + np.clip(spare, 0, more)
-    if state.kv_capacity is None:
+    if state.kv_blocks is None:
         return Batch(tokens)
     # The newest give way one after the other exactly if the oldest that fit stay.
-    stays = np.cumsum(state.stored + tokens) <= state.kv_capacity
+    stays = np.cumsum(state.blocks_of(state.stored + tokens)) <= state.kv_blocks
     tokens[~stays] = 0
     return Batch(tokens, ~stays & (state.stored > 0) & tokens.any())

@@ -31,7 +31,7 @@ def change_engine(engine: Engine, **limits: int | None) -> Engine:
     Raises
     ------
     InvalidArgument
-        If a limit is not a positive integer.
+        If a limit is not a positive integer, or the KV cache does not consist of whole blocks.
 
     Examples
     --------

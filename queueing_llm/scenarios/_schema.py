@@ -21,6 +21,7 @@ class EngineTable(Table):
     token_budget: Any
     max_batch_size: Any = None
     kv_capacity: Any = None
+    kv_block_size: Any = 1
     first_token_from_prefill: StrictBool = False
 
 

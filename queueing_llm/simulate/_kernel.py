@@ -17,6 +17,13 @@ boundary costs one ring operation per request moved.
 ``fin[i]`` is 0 while request ``i`` waits, ``-r`` while it is frozen, and the decode step
 of its finish once it is active; it has finished iff ``0 < fin[i] <= k``.
 
+**Blocks.** If the KV cache is given out in blocks of ``B`` tokens, ``used`` and the capacity
+count blocks. An active decode stores one token more after each decode step, so it needs a
+block at decode step ``k`` iff its ``(stored - k) mod B``, which stays the same, is that of
+``-k``: ``by_residue`` counts active decodes by it. What a finish takes from these counts is
+known request by request, so the chains of the ring are kept, too. There are never more active
+decodes than a step may serve; frozen ones among these are looked at one by one.
+
 **Events.** Each turn of the loop runs the clock to ``target`` (the end of the batch in
 flight, the next arrival if idle, or the horizon), then forms the next batch. When the
 arrivals loaded so far do not reach beyond ``target`` the kernel returns ``NEEDS_ARRIVALS``
@@ -137,6 +144,28 @@ def _unlink(i: Any, bucket: Any, chain: Any, after: Any, before: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _blocks(tokens: Any, size: Any) -> Any:
+    return -(-np.int64(tokens) // size)
+
+
+@njit(cache=True, nogil=True)
+def _lacking(
+    wanted: Any, active: Any, bound: Any, k: Any, prompt: Any, decode: Any, fin: Any,
+    by_residue: Any,
+) -> Any:  # fmt: skip
+    """Count the blocks that the oldest ``wanted`` decodes lack for one more token each."""
+    size = by_residue.shape[0]
+    lacking, i = by_residue[-k % size], bound
+    while active < wanted:
+        if fin[i] < 0:
+            active += 1
+            if (np.int64(prompt[i]) + decode[i] + fin[i]) % size == 0:
+                lacking += 1
+        i += 1
+    return lacking
+
+
+@njit(cache=True, nogil=True)
 def _coast(
     clock: Any, until: Any, k: Any, decoding: Any, backlog: Any, present: Any, steps: Any,
     backlog_area: Any, requests_area: Any, ring: Any, ticks_by_tokens: Any,
@@ -167,7 +196,7 @@ def run(
     seconds: Any,
     arrival: Any, prompt: Any, decode: Any, fin: Any,
     start: Any, first: Any, finish: Any, after: Any, before: Any,
-    ring: Any, ring_kv: Any, chain: Any,
+    by_residue: Any, ring: Any, ring_kv: Any, chain: Any,
     sample_at: Any, samples: Any, log: Any,
 ) -> int:  # fmt: skip
     """Run the engine until the horizon or until more arrivals are needed.
@@ -179,16 +208,21 @@ def run(
     rule : tuple of bool
         decode_first, mixed, chunked, first_token_from_prefill.
     limits : tuple of int
-        token budget, member limit, resident limit, KV capacity, horizon, 1 if no more
-        arrivals will come.
+        token budget, member limit, resident limit, KV capacity in blocks, horizon, 1 if no
+        more arrivals will come.
     ticks_by_tokens, more_ticks, ticks_per_kv, tick, grids, seconds
         The step-time law, see ``Clock``; no second row if the first is the law.
     arrival, prompt, decode : int64 (W,), int32 (W,), int32 (W,)
         Requests loaded; ``decode`` holds decode steps. Changed by preemption.
     fin : int64 (W,) or None
         None if every decode step serves every decode, and nothing is preempted.
-    start, first, finish, after, before : int64 (W,) x 3, int32 (W,) x 2, or all None
-        Per-request times and the doubly linked chains of the ring; None unless kept.
+    start, first, finish : int64 (W,) x 3, or all None
+        Per-request times; None unless kept.
+    after, before : int32 (W,) x 2, or both None
+        The doubly linked chains of the ring; None unless times are kept or blocks counted.
+    by_residue : int64 (B,) or None
+        Active decodes by their stored tokens less ``k``, modulo the size of a block; None if
+        a block is one token.
     ring, ring_kv, chain : int32 (G,), int64 (G,) or None, int32 (G,)
         Requests, their footprints, and their chain, by decode step of finish; no footprints
         if neither a limit nor the step time asks for the KV cache.
@@ -297,9 +331,14 @@ def run(
         skip_prefill = False
         while True:
             wanted = min(decoding, decode_limit)
+            reserved = wanted
             if fin is not None and ring_kv is not None:
+                if by_residue is not None:
+                    reserved = _lacking(
+                        wanted, active, bound, k, prompt, decode, fin, by_residue
+                    )
                 makes_room = mixed or decode_first or skip_prefill
-                while makes_room and wanted > capacity - used:
+                while makes_room and reserved > capacity - used:
                     preempted += 1
                     if left > 0 and left < prompt[head]:
                         stored = np.int64(prompt[head]) - left
@@ -319,7 +358,9 @@ def run(
                             active -= 1
                             kv_active -= footprint - r
                             bound = min(bound, i)
-                            if start is not None:
+                            if by_residue is not None:
+                                by_residue[(footprint - fin[i]) % by_residue.shape[0]] -= 1
+                            if after is not None:
                                 _unlink(i, bucket, chain, after, before)
                         stored = footprint - r
                         decode_left -= r
@@ -330,20 +371,29 @@ def run(
                         decoding -= 1
                         head = i
                     left = np.int64(prompt[head])
-                    used -= stored
+                    if by_residue is not None:
+                        used -= _blocks(stored, by_residue.shape[0])
+                    else:
+                        used -= stored
                     backlog += stored
                     recomputed += stored
                     wanted = min(decoding, decode_limit)
+                    reserved = wanted
+                    if by_residue is not None:
+                        reserved = _lacking(
+                            wanted, active, bound, k, prompt, decode, fin, by_residue
+                        )
             room, places, slots = budget, member_limit, never
             if ring_kv is not None:
                 slots = capacity - used
             if mixed:
                 if ring_kv is not None:
-                    slots -= wanted
+                    slots -= reserved
                 if decode_first:
                     room -= wanted
                     places -= wanted
             x = np.int64(0)
+            grown = np.int64(0)
             entering = head
             if (
                 preempted == 0
@@ -365,18 +415,31 @@ def run(
                         if residents >= resident_limit:
                             break
                         residents += 1
-                        if ring_kv is not None:
+                        if by_residue is not None:
+                            if _blocks(left, by_residue.shape[0]) > slots:
+                                break
+                        elif ring_kv is not None:
                             if left > slots:
                                 break
                     take = min(left, room)
-                    if ring_kv is not None:
+                    held = np.int64(0)
+                    if by_residue is not None:
+                        stored = np.int64(prompt[head]) - left
+                        held = _blocks(stored, by_residue.shape[0])
+                        take = min(take, (held + slots) * by_residue.shape[0] - stored)
+                    elif ring_kv is not None:
                         take = min(take, slots)
                     if take <= 0 or (take < left and not chunked):
                         break
                     if start is not None:
                         if start[head] < 0:
                             start[head] = clock
-                    if ring_kv is not None:
+                    if by_residue is not None:
+                        stored = np.int64(prompt[head]) - left + take
+                        more = _blocks(stored, by_residue.shape[0]) - held
+                        slots -= more
+                        grown += more
+                    elif ring_kv is not None:
                         slots -= take
                     room -= take
                     places -= 1
@@ -392,7 +455,7 @@ def run(
             else:
                 y = wanted
                 if ring_kv is not None:
-                    if not skip_prefill and y > capacity - used:
+                    if not skip_prefill and reserved > capacity - used:
                         skip_prefill = True
                         continue
             break
@@ -418,7 +481,9 @@ def run(
                             footprint = np.int64(prompt[bound]) + decode[bound]
                             ring_kv[bucket] -= footprint
                             kv_active -= footprint - r
-                        if start is not None:
+                            if by_residue is not None:
+                                by_residue[(footprint - k - r) % by_residue.shape[0]] -= 1
+                        if after is not None:
                             _unlink(bound, bucket, chain, after, before)
                 while active < y:
                     if fin[bound] < 0:
@@ -431,7 +496,9 @@ def run(
                             footprint = np.int64(prompt[bound]) + decode[bound]
                             ring_kv[bucket] += footprint
                             kv_active += footprint - r
-                        if start is not None:
+                            if by_residue is not None:
+                                by_residue[(footprint - k - r) % by_residue.shape[0]] += 1
+                        if after is not None:
                             _link(bound, bucket, chain, after, before)
                     bound += 1
             kv_read = kv_active
@@ -457,6 +524,8 @@ def run(
             break
         end = clock + ticks
         if y > 0:
+            if by_residue is not None:
+                grown += by_residue[-k % by_residue.shape[0]]
             k += 1
             bucket = k & mask
             finished = np.int64(ring[bucket])
@@ -468,13 +537,20 @@ def run(
                 freed = ring_kv[bucket]
                 ring_kv[bucket] = 0
                 kv_active += y - freed
-                used += y - freed
-            if start is not None:
+                if by_residue is None:
+                    used += y - freed
+            if after is not None:
                 i = chain[bucket]
                 chain[bucket] = -1
                 while i >= 0:
-                    finish[i] = end
+                    if start is not None:
+                        finish[i] = end
+                    if by_residue is not None:
+                        footprint = np.int64(prompt[i]) + decode[i]
+                        used -= _blocks(footprint, by_residue.shape[0])
+                        by_residue[(footprint - k) % by_residue.shape[0]] -= 1
                     i = after[i]
+            if start is not None:
                 if not emits:
                     served_below = bound if fin is not None else entering
                     while first_token < served_below:
@@ -482,7 +558,9 @@ def run(
                             first[first_token] = end
                         first_token += 1
         queue_left -= x
-        if ring_kv is not None:
+        if by_residue is not None:
+            used += grown
+        elif ring_kv is not None:
             used += x
         for i in range(entering, head):
             if fin is not None:
@@ -496,7 +574,9 @@ def run(
                     first[i] = end
             if r == 0:
                 finished += 1
-                if ring_kv is not None:
+                if by_residue is not None:
+                    used -= _blocks(prompt[i], by_residue.shape[0])
+                elif ring_kv is not None:
                     used -= prompt[i]
                 if fin is not None:
                     fin[i] = k
@@ -513,7 +593,7 @@ def run(
             if ring_kv is not None:
                 ring_kv[bucket] += prompt[i] + r
                 kv_active += prompt[i]
-            if start is not None:
+            if after is not None:
                 _link(i, bucket, chain, after, before)
         if queue_left + decode_left != backlog - tokens:
             code = NOT_CONSERVED

@@ -59,17 +59,20 @@ class Loaded:
         members = limit if rule.limit_counts == "members" else UNLIMITED
         residents = limit if rule.limit_counts == "residents" else UNLIMITED
         self.engine, self.most_tokens = engine, most_tokens(engine)
-        capacity = engine.kv_capacity or UNLIMITED
+        is_limited = engine.kv_capacity is not None
+        capacity = engine.kv_blocks or UNLIMITED
         self.limits = (engine.token_budget, members, residents, capacity)
         self.emits = engine.first_token_from_prefill
-        is_limited = engine.kv_capacity is not None
         self.ordered = rule.first == "prefill" or is_limited
         self.counts_kv = is_limited or count_kv or engine.step_time.kv_slope != 0
         self.rule = (rule.first == "decode", rule.mixed, rule.chunked, self.emits)
         self.keep, self.complete, self.size, self.seen = keep, 0, 0, 0
         self.wanted = ["arrival", "prompt", "decode"]
         self.wanted += ["fin"] if self.ordered else []
-        self.wanted += [*TIMES, "after", "before", "class_index"] if keep else []
+        self.wanted += [*TIMES, "class_index"] if keep else []
+        in_blocks = engine.kv_block_size > 1
+        self.wanted += ["after", "before"] if keep or in_blocks else []
+        self.by_residue = np.zeros(engine.kv_block_size, dtype=np.int64) if in_blocks else None
         # Preemption changes prompt and decode, so what was asked for is kept apart.
         self.wanted += ["asked_prompt", "asked_decode"] if keep and is_limited else []
         self.arrays: dict[str, np.ndarray] = {
@@ -85,7 +88,7 @@ class Loaded:
             self.arrays[name][: self.size] if name in self.wanted else None
             for name in KERNEL_COLUMNS
         ]
-        return [*requests, ring, ring_kv if self.counts_kv else None, chain]
+        return [*requests, self.by_residue, ring, ring_kv if self.counts_kv else None, chain]
 
     def take(self, chunk: Requests | None, state: np.ndarray, clock: Clock) -> None:
         """Load one more chunk; no chunk means that no more requests will come."""
@@ -142,6 +145,8 @@ class Loaded:
         for name in self.wanted:
             column = self.arrays[name]
             column[: self.size - oldest] = column[oldest : self.size].copy()
+        for links in (self.rings[2], self.arrays["after"], self.arrays["before"]):
+            links[links >= 0] -= oldest
         self.size -= oldest
         for pointer in (kernel.HEAD, kernel.NEXT, kernel.BOUND):
             state[pointer] -= oldest

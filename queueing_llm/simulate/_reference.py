@@ -147,6 +147,7 @@ class _Present:
             token_budget=self.engine.token_budget,
             max_batch_size=self.engine.max_batch_size,
             kv_capacity=self.engine.kv_capacity,
+            kv_block_size=self.engine.kv_block_size,
         )
 
     @property

@@ -1,5 +1,6 @@
 """Schedulers of serving engines, version by version, as their code decides."""
 
+from queueing_llm.policies._contract import blocks_for
 from queueing_llm.policies.field._engine_door import EngineDoor
 from queueing_llm.policies.field._faster_transformer import (
     FasterTransformerConfig,
@@ -16,7 +17,6 @@ from queueing_llm.policies.field._scheduler import (
     AbstractScheduler,
     FieldRequest,
     FieldStep,
-    blocks_for,
 )
 from queueing_llm.policies.field._sglang import SglangScheduler
 from queueing_llm.policies.field._system import FieldSystem, Limits

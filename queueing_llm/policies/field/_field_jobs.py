@@ -7,7 +7,8 @@ from typing import Annotated, TypeAlias, final
 
 from queueing_llm._validate import Domain, Real, Tokens, check
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.policies.field._scheduler import FieldRequest, FieldStep, blocks_for
+from queueing_llm.policies._contract import blocks_for
+from queueing_llm.policies.field._scheduler import FieldRequest, FieldStep
 
 Requests: TypeAlias = Annotated[int, Domain("S", "requests", at_least=1, integer=True)]
 Blocks: TypeAlias = Annotated[int, Domain("N", "blocks", at_least=1, integer=True)]

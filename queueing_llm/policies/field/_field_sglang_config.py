@@ -34,9 +34,9 @@ class SglangConfig:
     with_defects : bool
         Whether to repeat two defects of 0.5.6, to follow it exactly. When the last running
         requests have ended, one pass is idle although requests wait. And a split prompt is
-        continued with fewer than no tokens when the estimate leaves none: there the server
-        ends, and so does this scheduler, by an error; without defects the prompt waits, and
-        is retracted at last.
+        continued with fewer than no tokens when the estimate leaves none: the server then
+        runs out of memory within a few steps, and this scheduler ends at once, by an error;
+        without defects the prompt waits, and is retracted at last.
 
     Raises
     ------

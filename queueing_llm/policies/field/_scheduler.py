@@ -98,8 +98,3 @@ class AbstractScheduler(abc.ABC):
     @abc.abstractmethod
     def is_idle(self) -> bool:
         """Whether no request is waiting or running."""
-
-
-def blocks_for(tokens: int, *, block_size: int) -> int:
-    """Return the KV blocks that hold so many tokens."""
-    return -(-tokens // block_size)

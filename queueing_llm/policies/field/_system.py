@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 from queueing_llm.policies.field._scheduler import AbstractScheduler
 
@@ -63,8 +63,12 @@ class FieldSystem:
         Makes a fresh scheduler for an engine with those limits.
     known_by : str
         How it is known that the scheduler decides as the system does.
+    settings : callable or None
+        From those limits to the configuration that the scheduler is made of, where the code
+        of the system itself can be started from it, too.
     """
 
     name: str
     build: Build
     known_by: str
+    settings: Callable[[Limits], Any] | None = None

@@ -6,6 +6,7 @@ a counterpart among the limits are left as the system has them.
 
 from typing import Any, Literal
 
+from queueing_llm.policies._contract import blocks_for
 from queueing_llm.policies.field._engine_door import EngineDoor
 from queueing_llm.policies.field._faster_transformer import (
     FasterTransformerConfig,
@@ -14,7 +15,7 @@ from queueing_llm.policies.field._faster_transformer import (
 from queueing_llm.policies.field._field_sglang_config import SglangConfig
 from queueing_llm.policies.field._orca import OrcaConfig, OrcaScheduler
 from queueing_llm.policies.field._sarathi_serve import SarathiServeConfig, SarathiServeScheduler
-from queueing_llm.policies.field._scheduler import AbstractScheduler, blocks_for
+from queueing_llm.policies.field._scheduler import AbstractScheduler
 from queueing_llm.policies.field._sglang import SglangScheduler
 from queueing_llm.policies.field._system import Limits
 from queueing_llm.policies.field._tensorrt_llm import TensorrtLlmConfig, TensorrtLlmScheduler

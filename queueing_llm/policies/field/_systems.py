@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.policies.field import _system_builds as builds
@@ -22,17 +23,23 @@ def _repeats(runs: int, *, of: str) -> str:
 def _vllm() -> Iterator[FieldSystem]:
     for version in VLLM_V1_RELEASES:
         name, build = f"vllm=={version}", partial(builds.vllm_v1, version=version)
-        for setting, made, runs in (
-            ("", build, 45),
-            (":long-prefill", partial(build, caps_long_prompts=True), 16),
-            (":priority", partial(build, policy="priority"), 18),
-            (":whole-prompts", partial(build, whole_prompts=True), 19),
-        ):
-            yield FieldSystem(name + setting, made, _repeats(runs, of=f"vLLM {version}"))
+        set_up = partial(builds.vllm_v1_config, version=version)
+        chosen: tuple[tuple[str, dict[str, Any], int], ...] = (
+            ("", {}, 45),
+            (":long-prefill", {"caps_long_prompts": True}, 16),
+            (":priority", {"policy": "priority"}, 18),
+            (":whole-prompts", {"whole_prompts": True}, 19),
+        )
+        for setting, others, runs in chosen:
+            known_by = _repeats(runs, of=f"vLLM {version}")
+            made = partial(build, **others)
+            yield FieldSystem(name + setting, made, known_by, partial(set_up, **others))
     name = "vllm==0.6.3"
     for setting, chunked, runs in (("", False, 56), (":chunked", True, 64)):
-        build = partial(builds.vllm_v0, chunked=chunked)
-        yield FieldSystem(name + setting, build, _repeats(runs, of="vLLM 0.6.3"))
+        known_by = _repeats(runs, of="vLLM 0.6.3")
+        made = partial(builds.vllm_v0, chunked=chunked)
+        settings = partial(builds.vllm_v0_config, chunked=chunked)
+        yield FieldSystem(name + setting, made, known_by, settings)
     whole = partial(builds.vllm_v1, version="0.11.2", whole_prompts=True)
     yield _mended("vllm==0.11.2:whole-prompts", partial(whole, with_defects=False))
 
@@ -41,7 +48,8 @@ def _sglang() -> Iterator[FieldSystem]:
     name = "sglang==0.5.6"
     for setting, mixed, runs in (("", False, 75), (":mixed", True, 105)):
         build = partial(builds.sglang, mixed=mixed)
-        yield FieldSystem(name + setting, build, _repeats(runs, of="SGLang 0.5.6"))
+        settings = partial(builds.sglang_config, mixed=mixed)
+        yield FieldSystem(name + setting, build, _repeats(runs, of="SGLang 0.5.6"), settings)
         yield _mended(name + setting, partial(build, with_defects=False))
 
 
@@ -87,9 +95,9 @@ def _read() -> Iterator[FieldSystem]:
     ):
         yield FieldSystem(f"tensorrt-llm{setting}", made, AS_READ)
     yield FieldSystem("tgi==3", builds.tgi, AS_READ)
-    yield FieldSystem("faster-transformer", builds.faster_transformer, AS_READ)
+    yield FieldSystem("static-batching", builds.faster_transformer, AS_READ)
     yield FieldSystem(
-        "faster-transformer:drop",
+        "static-batching:drop",
         partial(builds.faster_transformer, finished_rows="drop"),
         _repeats(37, of="Sarathi-Serve's FasterTransformer"),
     )

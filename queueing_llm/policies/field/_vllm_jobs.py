@@ -8,7 +8,8 @@ from typing import Annotated, TypeAlias, final
 
 from queueing_llm._validate import Domain, Real, Tokens, TokensOrZero, check
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.policies.field._scheduler import FieldRequest, FieldStep, blocks_for
+from queueing_llm.policies._contract import blocks_for
+from queueing_llm.policies.field._scheduler import FieldRequest, FieldStep
 
 MaxNumSeqs: TypeAlias = Annotated[int, Domain("S", "requests", at_least=1, integer=True)]
 BlockSize: TypeAlias = Annotated[int, Domain("s", "tokens", at_least=1, integer=True)]

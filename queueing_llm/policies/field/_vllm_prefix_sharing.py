@@ -8,7 +8,7 @@ Which free block is reused first changes no batch, so that is not kept.
 from collections import Counter
 from typing import final
 
-from queueing_llm.policies.field._scheduler import blocks_for
+from queueing_llm.policies._contract import blocks_for
 from queueing_llm.policies.field._vllm_jobs import AbstractBlockPool, Block, Job
 
 

@@ -97,6 +97,7 @@ class _Server:
             token_budget=engine.token_budget,
             max_batch_size=engine.max_batch_size,
             kv_capacity=engine.kv_capacity,
+            kv_block_size=engine.kv_block_size,
         )
 
     def decide(self, now: int) -> Step | None:

@@ -50,7 +50,8 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     -----
     With ``kv_capacity``, or ``max_batch_size`` below the token budget, this is an upper bound:
     the optimum of static planning, in which one request can fill a batch with prefill and
-    memory is used evenly. It is one, too, where the step time is not a function of the token
+    memory is used evenly, but for the slots that blocks leave idle, which are bounded from
+    below. It is one, too, where the step time is not a function of the token
     count plus a multiple of the KV tokens read; and where a prefill yields a token and reading
     a KV token takes longer than computing one, since preempted requests could recompute
     instead of reading.

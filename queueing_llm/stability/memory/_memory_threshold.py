@@ -38,7 +38,8 @@ class MemoryThreshold:
         [token batches/request].
     most_lifetime : number
         Bound on the same sum where prompts come in full chunks and the rest last; equal to
-        ``lifetime`` if the order of the chunks cannot matter.
+        ``lifetime`` if the order of the chunks cannot matter. With ``kv_block_size`` above 1
+        residents may hold more.
     slack : number or None
         :math:`\delta`, the largest request over the capacity [1]; None if there is none.
     unstable_above : number
@@ -122,7 +123,8 @@ def memory_threshold(
     Notes
     -----
     The first side is an upper bound under every policy: a batch holds at most :math:`M`
-    slots, so the lifetimes still to serve grow (``proofs/kv_threshold_overload.py``).
+    slots, so the lifetimes still to serve grow (``proofs/kv_threshold_overload.py``). Slots
+    that blocks of several tokens leave idle only lower it.
 
     The second is for policies that may leave a request out of a batch at no cost in memory:
     only members of a batch count, and a policy is work-conserving if no request left out
@@ -252,7 +254,7 @@ def _prefill_bounds(requests: RequestClass, chunk: int | None) -> tuple[Real, Re
 
 
 def _stable_hypotheses(engine: Engine, workload: Workload) -> tuple[Hypothesis, ...]:
-    slots, size = engine.kv_capacity, engine.max_batch_size
+    slots, size, block = engine.kv_capacity, engine.max_batch_size, engine.kv_block_size
     free = engine.batch_tokens_limit() == slots and (size is None or size >= slots)
     poisson = isinstance(workload.arrivals, PoissonArrivals) and workload.has_iid_lengths
     return (
@@ -263,6 +265,11 @@ def _stable_hypotheses(engine: Engine, workload: Workload) -> tuple[Hypothesis, 
                 f"token_budget={engine.token_budget}, max_batch_size={size}, kv_capacity="
                 f"{slots}: a batch takes at most one token and one request for each slot"
             ),
+        ),
+        Hypothesis(
+            "KV slots are given out one by one",
+            holds=block == 1,
+            how=f"kv_block_size={block}: a last block has up to {block - 1} slots idle",
         ),
         Hypothesis(
             "requests are bounded",

@@ -84,7 +84,7 @@ def wait_equilibrium(engine: Engine, workload: Workload) -> FluidEquilibrium | N
     Raises
     ------
     InvalidArgument
-        If the step time is of another form.
+        If the step time is of another form or ``kv_block_size`` is above 1.
 
     Notes
     -----
@@ -149,13 +149,19 @@ def stage_lifetime(prompt: Number, steps: Number) -> Number:
 
 
 def affine_law(engine: Engine) -> AffineStepTime:
-    """Return the step-time law of the engine, which must have a positive base."""
+    """Return the law of an engine with a positive base and a KV cache of single tokens."""
     check_kind(engine, "engine", kind=Engine, such_as="Engine(step_time=..., token_budget=512)")
     law = engine.step_time
     if not isinstance(law, AffineStepTime) or not law.base > 0:
         msg = (
             "step_time must be an AffineStepTime with base above 0 [s] for a fluid "
             f"equilibrium, got step_time={law!r}."
+        )
+        raise InvalidArgument(msg)
+    if engine.kv_block_size > 1:
+        msg = (
+            "kv_block_size must be 1 where thresholds share out the KV cache token by token, "
+            f"got kv_block_size={engine.kv_block_size}: simulate such an engine instead."
         )
         raise InvalidArgument(msg)
     return law

@@ -154,6 +154,6 @@ def test_what_is_foreseen_comes(rows):
         for name in step.finished:
             del stored[name]
     assert fullest == foreseen
-    if len(rows) > 1:
+    if len(rows) > 1 and max(map(sum, rows)) <= foreseen:
         tighter = steps_of(VidurLightllmConfig(9, num_blocks=foreseen), requests)
         assert len(tighter[0].tokens) < len(rows)
