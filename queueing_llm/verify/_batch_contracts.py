@@ -68,22 +68,21 @@ def residents(state: EngineState, batch: Batch) -> str | None:
 
 def kv_capacity(state: EngineState, batch: Batch) -> str | None:
     """Check what the KV cache holds after the step."""
-    held = int(state.stored[~victims(state, batch)].sum()) + sum(batch.tokens.tolist())
-    if state.kv_capacity is None or held <= state.kv_capacity:
+    held = sum(_blocks(state, batch, of=~victims(state, batch)))
+    if state.kv_blocks is None or held <= state.kv_blocks:
         return None
-    return f"{held} tokens in a KV cache of {state.kv_capacity}"
+    return f"{held} {_unit(state)} in a KV cache of {state.kv_blocks}"
 
 
 def whole_prompt_fits(state: EngineState, batch: Batch) -> str | None:
     """Check admission by the whole prompt, not by its first chunk."""
-    if state.kv_capacity is None:
+    if state.kv_blocks is None:
         return None
-    held = int(state.stored[~victims(state, batch)].sum() + batch.tokens.sum())
-    needed = held - batch.tokens + state.prompt_left
-    bad = (state.stored == 0) & (batch.tokens > 0) & (needed > state.kv_capacity)
-    return _about(
-        state, bad, f"starts, but {{}} > {state.kv_capacity} tokens would not fit", needed
-    )
+    held = sum(_blocks(state, batch, of=~victims(state, batch)))
+    needed = held - state.blocks_of(batch.tokens) + state.blocks_of(state.prompt_left)
+    bad = (state.stored == 0) & (batch.tokens > 0) & (needed > state.kv_blocks)
+    text = f"starts, but {{}} > {state.kv_blocks} {_unit(state)} would not fit"
+    return _about(state, bad, text, needed)
 
 
 def preempts_residents(state: EngineState, batch: Batch) -> str | None:
@@ -107,12 +106,13 @@ def preempts_on_overflow(state: EngineState, batch: Batch) -> str | None:
     lost = victims(state, batch)
     if not lost.any():
         return None
-    decodes = int((lost & (state.prompt_left == 0)).sum())
-    held = int(state.stored.sum() + batch.tokens.sum()) + decodes
-    if state.kv_capacity is not None and held > state.kv_capacity:
+    served = batch.tokens + (lost & (state.prompt_left == 0))
+    held = int(state.blocks_of(state.stored + served).sum())
+    if state.kv_blocks is not None and held > state.kv_blocks:
         return None
     who = ", ".join(str(n) for n in state.request[lost])
-    return f"request {who} is preempted, but all {held} tokens fit in {state.kv_capacity}"
+    all_of_them = f"all {held} {_unit(state)} fit in {state.kv_blocks}"
+    return f"request {who} is preempted, but {all_of_them}"
 
 
 def admits_without_victims(state: EngineState, batch: Batch) -> str | None:
@@ -177,10 +177,12 @@ def _is_stopped(state: EngineState, batch: Batch, i: int) -> bool:
         (batch.tokens[i] == 0 and int((batch.tokens > 0).sum()) >= limit)
         or (not started[i] and int(started.sum()) >= limit)
     )
-    if no_place or state.kv_capacity is None:
+    if no_place or state.kv_blocks is None:
         return no_place
-    free = state.kv_capacity - int(state.stored.sum() + batch.tokens.sum())
-    return free < (1 if started[i] else int(state.prompt_left[i]))
+    stored = state.stored + batch.tokens
+    wanted = int(stored[i]) + 1 if started[i] else int(state.prompt_left[i])
+    lacking = state.blocks_of(wanted) - state.blocks_of(int(stored[i]))
+    return lacking > state.kv_blocks - int(state.blocks_of(stored).sum())
 
 
 def first_come_first_served(state: EngineState, batch: Batch) -> str | None:
@@ -217,6 +219,31 @@ def oldest_first(state: EngineState, batch: Batch) -> str | None:
     served = int(np.argmax(batch.tokens > 0))
     oldest, younger = state.request[0], state.request[served]
     return f"request {oldest}, the oldest, gets nothing while request {younger} is served"
+
+
+def stall_free(state: EngineState, batch: Batch) -> str | None:
+    """Check that no decode waits while a prompt is processed."""
+    prefills = (state.prompt_left > 0) & (batch.tokens > 0)
+    waits = (state.prompt_left == 0) & (batch.tokens == 0) & ~victims(state, batch)
+    if not (prefills.any() and waits.any()):
+        return None
+    decode, prompt = int(np.argmax(waits)), int(np.argmax(prefills))
+    who = f"request {state.request[prompt]} gets {batch.tokens[prompt]} prompt tokens"
+    return f"{who} while request {state.request[decode]} waits for its next token"
+
+
+def _blocks(state: EngineState, batch: Batch, *, of: np.ndarray) -> list[int]:
+    """Return the KV blocks that some requests hold after the step.
+
+    In Python's integers, which never wrap, however many tokens a policy grants.
+    """
+    stored, tokens = state.stored[of].tolist(), batch.tokens[of].tolist()
+    return [state.blocks_of(s + n) for s, n in zip(stored, tokens, strict=True)]
+
+
+def _unit(state: EngineState) -> str:
+    size = state.kv_block_size
+    return "tokens" if size == 1 else f"blocks of {size} tokens"
 
 
 def _about(state: EngineState, bad: np.ndarray, text: str, number: np.ndarray) -> str | None:

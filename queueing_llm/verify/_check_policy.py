@@ -8,13 +8,15 @@ from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.model import Engine
 from queueing_llm.policies import Policy
 from queueing_llm.policies import check_policy as check_callable
+from queueing_llm.policies.field import FieldSystem
 from queueing_llm.verify._contract import Contract
 from queueing_llm.verify._counterexample import Counterexample
 from queueing_llm.verify._listed import CONTRACTS
 from queueing_llm.verify._named import contract_named
 from queueing_llm.verify._report import Finding, Outcome, PolicyReport, Support
-from queueing_llm.verify._search import Survey, smallest, survey
-from queueing_llm.verify._upgrade import exhausted, proved
+from queueing_llm.verify._search import Survey, smallest_breach, survey
+from queueing_llm.verify._small_trials import all_played
+from queueing_llm.verify._upgrade import balanced, exhausted, proved
 
 EFFORTS = ("quick", "thorough", "exhaustive")
 """How hard to look, least first."""
@@ -24,7 +26,7 @@ Seed = Annotated[int, Domain("seed", "1", at_least=0, integer=True)]
 
 
 def check_policy(
-    policy: Policy,
+    policy: Policy | FieldSystem,
     *,
     engine: Engine | None = None,
     contracts: Sequence[Contract | str] | None = None,
@@ -35,8 +37,9 @@ def check_policy(
 
     Parameters
     ----------
-    policy : Policy
-        A :class:`BatchRule` or any function of an :class:`EngineState`.
+    policy : Policy or FieldSystem
+        A :class:`BatchRule`, any function of an :class:`EngineState`, or a scheduler of the
+        field, such as one of :data:`~queueing_llm.policies.field.SYSTEMS`.
     engine : Engine, optional
         Whose limits to test it with. By default small budgets, batch-size limits and KV
         caches are drawn, or none; small limits bind sooner.
@@ -45,7 +48,8 @@ def check_policy(
     effort : {"quick", "thorough", "exhaustive"}
         120 trials; 3,000; or 120 and then every state that the policy comes to with few and
         short requests, on small engines or the one given, and proofs for any number of
-        requests where the policy is a :class:`BatchRule`; that takes minutes.
+        requests where the policy is a :class:`BatchRule`; that takes minutes. A scheduler of
+        the field has more state than is seen: it plays every small trial instead.
     seed : int
         Source of the trials.
 
@@ -74,21 +78,30 @@ def check_policy(
     >>> report["work_conserving"].basis
     'batch of 1 where token budget and demand allow 2'
     """
-    check_callable(policy)
+    if not isinstance(policy, FieldSystem):
+        check_callable(policy)
     check(seed, "seed", Seed)
     if effort not in EFFORTS:
         hint = nearest(str(effort), EFFORTS)
         msg = f"effort must be one of three words, got effort={effort!r}: {hint}."
         raise InvalidArgument(msg)
     chosen = _chosen(contracts)
-    seen = survey(policy, chosen, engine=engine, plays=PLAYS[effort], seed=seed)
-    findings = []
+    sampled = [contract for contract in chosen if contract.about != "whole"]
+    seen = survey(policy, sampled, engine=engine, plays=PLAYS[effort], seed=seed)
+    findings: list[Finding] = []
     for contract in chosen:
+        if contract.about == "whole":
+            findings.append(contract.check(policy))
+            continue
         broken = None
         if contract.name in seen.broken:
-            plays = PLAYS[effort]
-            broken = smallest(policy, contract, engine=engine, plays=plays, seed=seed)
+            broken = smallest_breach(policy, contract, seen=seen, engine=engine)
         findings.append(_finding(contract, seen, broken))
+    if isinstance(policy, FieldSystem):
+        if effort == "exhaustive":
+            findings = all_played(policy, findings, engine=engine)
+        return PolicyReport(policy.name, tuple(findings))
+    findings = [balanced(finding) for finding in findings]
     if effort == "exhaustive":
         findings = exhausted(policy, findings, engine=engine)
         findings = [proved(policy, finding, engine=engine) for finding in findings]
@@ -108,19 +121,19 @@ def _chosen(contracts: Sequence[Contract | str] | None) -> tuple[Contract, ...]:
 
 
 def _finding(contract: Contract, seen: Survey, broken: Counterexample | None) -> Finding:
-    if broken is not None:
-        return Finding(
-            contract, Outcome.VIOLATED, Support.COUNTEREXAMPLE, broken.sentence, broken
-        )
     count = seen.tested[contract.name]
-    if contract.name in seen.broken:
+    if broken is not None:
+        outcome, support, basis = Outcome.VIOLATED, Support.COUNTEREXAMPLE, broken.sentence
+    elif contract.name in seen.broken:
+        outcome, support = Outcome.UNDECIDED, Support.NONE
         basis = "broken once and kept when the same requests were played again"
-        return Finding(contract, Outcome.UNDECIDED, Support.NONE, basis)
-    if count == 0:
+    elif count == 0:
+        outcome, support = Outcome.UNDECIDED, Support.NONE
         basis = f"none of {seen.plays} trials had an answer that it is about"
-        return Finding(contract, Outcome.UNDECIDED, Support.NONE, basis)
-    basis = f"{count:,} different decisions in {seen.plays:,} trials"
-    return Finding(contract, Outcome.HOLDS, Support.TESTED, basis)
+    else:
+        outcome, support = Outcome.HOLDS, Support.TESTED
+        basis = f"{count:,} different decisions in {seen.plays:,} trials"
+    return Finding(contract, outcome, support, basis, broken, tested=count)
 
 
 def name_of(policy: Policy) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 from queueing_llm.policies import Batch, EngineState, Policy
-from queueing_llm.verify._play import Decision, Play
+from queueing_llm.policies.field import FieldSystem
+from queueing_llm.verify._decision import Decision, Play
 
 Sentence: TypeAlias = str | None
 """What is wrong, with numbers; None if nothing is."""
@@ -13,6 +14,7 @@ Sentence: TypeAlias = str | None
 BatchCheck: TypeAlias = Callable[[EngineState, Batch], Sentence]
 PolicyCheck: TypeAlias = Callable[[Policy, EngineState, Batch], Sentence]
 RunCheck: TypeAlias = Callable[[Play], tuple[int, str] | None]
+ReplayCheck: TypeAlias = Callable[[FieldSystem, Play], tuple[int, str] | None]
 
 
 def everywhere(_: EngineState) -> bool:
@@ -35,11 +37,12 @@ class Contract:
         Where it is defined.
     implies : str
         What follows from it.
-    about : {"batch", "policy", "run"}
+    about : {"batch", "policy", "run", "whole"}
         What the check looks at, and so what it is called with: ``(state, batch)``;
         ``(policy, state, batch)``, to ask the policy something else beside; or a
         :class:`Play`. It returns what is wrong or None; for a play, the position of the
-        decision and what is wrong.
+        decision and what is wrong. A check of a policy as a whole is called with the policy
+        alone, does all that is needed, and returns a :class:`Finding`.
     check : callable
         The check.
     applies : callable
@@ -53,6 +56,9 @@ class Contract:
         more, and is preferred.
     needs_end : bool
         Whether only a play in which every request is finished counts as a test.
+    replayed : callable or None
+        For a contract about a policy: the check of a scheduler of the field, which cannot be
+        asked about a state but can play once more. It is called with the system and a play.
 
     Examples
     --------
@@ -70,12 +76,13 @@ class Contract:
     definition: str
     source: str
     implies: str
-    about: Literal["batch", "policy", "run"]
+    about: Literal["batch", "policy", "run", "whole"]
     check: Callable[..., Any]
     applies: Callable[[EngineState], bool] = everywhere
     is_needed: bool = False
     presumes: BatchCheck | None = None
     needs_end: bool = False
+    replayed: ReplayCheck | None = None
 
     def is_tested_by(self, decision: Decision) -> bool:
         """Return whether a decision could have broken it.
@@ -92,7 +99,7 @@ class Contract:
 
     def first_breach(
         self,
-        policy: Policy,
+        policy: Policy | FieldSystem,
         played: Play,
         *,
         skip: frozenset[int] = frozenset(),
@@ -102,7 +109,7 @@ class Contract:
 
         Parameters
         ----------
-        policy : Policy
+        policy : Policy or FieldSystem
             Who played.
         played : Play
             What it was asked and what it answered.
@@ -114,6 +121,8 @@ class Contract:
         if self.about == "run":
             found: tuple[int, str] | None = self.check(played)
             return found
+        if isinstance(policy, FieldSystem) and self.replayed is not None:
+            return self.replayed(policy, played)
         for i, decision in enumerate(played.decisions):
             state, batch = decision.state, decision.batch
             if i in skip or batch is None or not self.applies(state):

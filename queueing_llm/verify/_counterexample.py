@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import final
 
+from queueing_llm.model import Engine
 from queueing_llm.policies import EngineState
-from queueing_llm.verify._play import COLUMNS, LIMITS, Decision, Play
-from queueing_llm.verify._trial import Trial
+from queueing_llm.verify._books import COLUMNS, LIMITS
+from queueing_llm.verify._decision import Decision, Play
+from queueing_llm.verify._trial import Arrival, Trial
 
 
 @final
@@ -46,20 +48,17 @@ class Counterexample:
         comes without the way to it.
         """
         engine = self.trial.engine
-        limits = [f"{name}={getattr(engine, name)}" for name in LIMITS if getattr(engine, name)]
+        limits = [f"{name}={getattr(engine, name)}" for name in _set_limits(engine)]
         if engine.first_token_from_prefill:
             limits.append("first_token_from_prefill=True")
-        arrivals = ", ".join(
-            f"Arrival({a.step}, {a.prompt_tokens}, {a.output_tokens})"
-            for a in self.trial.arrivals
-        )
+        arrivals = ", ".join(_written(arrival) for arrival in self.trial.arrivals)
         columns = [f"    {name}=np.array({_entries(self.state, name)})," for name in COLUMNS]
-        columns += [f"    {name}={getattr(self.state, name)}," for name in LIMITS]
+        columns += [f"    {name}={getattr(engine, name)}," for name in _set_limits(engine)]
         way = [
             "from queueing_llm.verify import Arrival, Trial, play",
             "",
             f"engine = ql.Engine(step_time=ql.AffineStepTime(1, 0), {', '.join(limits)})",
-            "# Arrival(step, prompt_tokens, output_tokens)",
+            "# Arrival(step, prompt_tokens, output_tokens, class_index=0)",
             f"played = play({policy}, Trial(engine, ({arrivals},)))",
             f"decision = played.decisions[{len(self.played.decisions) - 1}]",
         ]
@@ -104,6 +103,18 @@ class Counterexample:
             ).rstrip()
             for row in table
         )
+
+
+def _set_limits(engine: Engine) -> list[str]:
+    """Return the limits that are not what they are by default."""
+    plain = {"max_batch_size": None, "kv_capacity": None, "kv_block_size": 1}
+    return [name for name in LIMITS if getattr(engine, name) != plain.get(name)]
+
+
+def _written(arrival: Arrival) -> str:
+    values = [arrival.step, arrival.prompt_tokens, arrival.output_tokens]
+    values += [arrival.class_index] if arrival.class_index else []
+    return f"Arrival({', '.join(map(str, values))})"
 
 
 def _entries(state: EngineState, name: str) -> list[int]:

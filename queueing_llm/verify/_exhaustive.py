@@ -3,8 +3,8 @@ r"""Every small engine state, and every small state that a policy can lead an en
 A request is three numbers: prompt tokens left :math:`p`, decode steps left :math:`d`, tokens
 stored :math:`s`. A state is *legal* if every request has something left and a prompt of at
 least one token, of which nothing is lost: :math:`p, d, s \ge 0`, :math:`p + d \ge 1`,
-:math:`p + s \ge 1`; if the requests together store no more than the KV cache holds; and if
-each would fit into the cache alone, :math:`p + d + s \le M`. So a decode is stored, and a
+:math:`p + s \ge 1`; if the requests together hold no more blocks than the KV cache has; and
+if each would fit into the cache alone, :math:`p + d + s \le M`. So a decode is stored, and a
 request has started exactly if it stores something. Nothing is said about who started first
 or how many prompts are cut: such things hold in the states that a policy *reaches*.
 
@@ -21,8 +21,9 @@ import numpy as np
 
 from queueing_llm._validate import Domain, validate
 from queueing_llm.policies import EngineState, Policy, check_policy
+from queueing_llm.policies._contract import blocks_for, check_blocks
+from queueing_llm.verify._ask import ask, broken_rule
 from queueing_llm.verify._batch_contracts import victims
-from queueing_llm.verify._play import ask, broken_rule
 
 Row: TypeAlias = tuple[int, int, int]
 Rows: TypeAlias = tuple[Row, ...]
@@ -32,6 +33,7 @@ Short = Annotated[int, Domain("m", "tokens", at_least=1, integer=True)]
 Budget = Annotated[int, Domain("b", "tokens", at_least=1, integer=True)]
 Places = Annotated[int | None, Domain("k", "requests", at_least=1, integer=True, optional=True)]
 Slots = Annotated[int | None, Domain("M", "tokens", at_least=1, integer=True, optional=True)]
+Block = Annotated[int, Domain("B", "tokens", at_least=1, integer=True)]
 
 
 @final
@@ -49,11 +51,13 @@ class Scope:
         Of the engine [tokens/step].
     max_batch_size, kv_capacity : int or None
         Of the engine [requests], [tokens].
+    kv_block_size : int
+        Of the engine [tokens].
 
     Raises
     ------
     InvalidArgument
-        If a bound is not a positive integer.
+        If a bound is not a positive integer, or the cache does not consist of whole blocks.
 
     Examples
     --------
@@ -66,9 +70,11 @@ class Scope:
     token_budget: Budget
     max_batch_size: Places = None
     kv_capacity: Slots = None
+    kv_block_size: Block = 1
 
     def __post_init__(self) -> None:
         validate(self)
+        check_blocks(self.kv_capacity, block_size=self.kv_block_size)
 
     def __str__(self) -> str:
         sizes = f"prompts and outputs of at most {self.tokens} tokens"
@@ -77,6 +83,7 @@ class Scope:
             for name in ("token_budget", "max_batch_size", "kv_capacity")
             if getattr(self, name) is not None
         ]
+        limits += [f"kv_block_size={self.kv_block_size}"] if self.kv_block_size > 1 else []
         return ", ".join([f"at most {self.requests} requests", sizes, *limits])
 
     def state(self, rows: Rows) -> EngineState:
@@ -94,6 +101,7 @@ class Scope:
             token_budget=self.token_budget,
             max_batch_size=self.max_batch_size,
             kv_capacity=self.kv_capacity,
+            kv_block_size=self.kv_block_size,
         )
 
 
@@ -104,6 +112,7 @@ def all_states(
     token_budget: int,
     max_batch_size: int | None = None,
     kv_capacity: int | None = None,
+    kv_block_size: int = 1,
 ) -> Iterator[EngineState]:
     r"""Yield every legal state with few, short requests, smallest first.
 
@@ -114,7 +123,7 @@ def all_states(
     tokens : int
         Longest context :math:`p + s` of a request, and most decode steps :math:`d` that it
         has left [tokens].
-    token_budget, max_batch_size, kv_capacity
+    token_budget, max_batch_size, kv_capacity, kv_block_size
         Limits of the engine, the same in all states.
 
     Yields
@@ -126,7 +135,7 @@ def all_states(
     Raises
     ------
     InvalidArgument
-        If a bound is not a positive integer.
+        If a bound is not a positive integer, or the cache does not consist of whole blocks.
 
     Notes
     -----
@@ -145,6 +154,7 @@ def all_states(
         token_budget=token_budget,
         max_batch_size=max_batch_size,
         kv_capacity=kv_capacity,
+        kv_block_size=kv_block_size,
     )
     by_size: dict[int, list[Row]] = {}
     for row in _rows(scope):
@@ -152,7 +162,7 @@ def all_states(
     for count in range(1, requests + 1):
         for size in range(count, 2 * tokens * count + 1):
             for rows in _of_size(by_size, count, size):
-                if _is_stored(rows, kv_capacity):
+                if _is_stored(rows, scope):
                     yield scope.state(rows)
 
 
@@ -164,6 +174,7 @@ def reachable_states(
     token_budget: int,
     max_batch_size: int | None = None,
     kv_capacity: int | None = None,
+    kv_block_size: int = 1,
     first_token_from_prefill: bool = False,
 ) -> Iterator[EngineState]:
     """Yield every state in which a policy can be asked, smallest first.
@@ -180,7 +191,7 @@ def reachable_states(
         Most requests present at once [requests].
     tokens : int
         Longest prompt, and most decode steps of a request when it arrives [tokens].
-    token_budget, max_batch_size, kv_capacity, first_token_from_prefill
+    token_budget, max_batch_size, kv_capacity, kv_block_size, first_token_from_prefill
         The engine; the last decides what a preempted request has left.
 
     Yields
@@ -192,7 +203,8 @@ def reachable_states(
     Raises
     ------
     InvalidArgument
-        If a bound is not a positive integer or ``policy`` cannot be called.
+        If a bound is not a positive integer, the cache does not consist of whole blocks, or
+        ``policy`` cannot be called.
 
     Notes
     -----
@@ -212,6 +224,7 @@ def reachable_states(
         token_budget=token_budget,
         max_batch_size=max_batch_size,
         kv_capacity=kv_capacity,
+        kv_block_size=kv_block_size,
     )
     check_policy(policy)
     newcomers = [row for row in _rows(scope) if row[2] == 0]
@@ -253,8 +266,9 @@ def _of_size(by_size: dict[int, list[Row]], count: int, size: int) -> Iterator[R
                 yield (row, *rest)
 
 
-def _is_stored(rows: Rows, kv_capacity: int | None) -> bool:
-    return kv_capacity is None or sum(stored for _, _, stored in rows) <= kv_capacity
+def _is_stored(rows: Rows, scope: Scope) -> bool:
+    held = sum(blocks_for(stored, block_size=scope.kv_block_size) for _, _, stored in rows)
+    return scope.kv_capacity is None or held * scope.kv_block_size <= scope.kv_capacity
 
 
 def _after(scope: Scope, rows: Rows, *, policy: Policy, emits: bool) -> Rows | None:

@@ -9,6 +9,7 @@ import numpy as np
 from queueing_llm.policies import EngineState
 from queueing_llm.verify import _batch_contracts as batch
 from queueing_llm.verify import _policy_contracts as policy
+from queueing_llm.verify import _replay_contracts as replay
 from queueing_llm.verify import _run_contracts as run
 from queueing_llm.verify._contract import BatchCheck, Contract, everywhere
 
@@ -51,6 +52,11 @@ def has_prompts(state: EngineState) -> bool:
     return bool(np.any(state.prompt_left > 0))
 
 
+def has_decodes_and_prompts(state: EngineState) -> bool:
+    """Whether both phases are present."""
+    return has_prompts(state) and has_decodes(state)
+
+
 def has_decodes(state: EngineState) -> bool:
     """Whether a request decodes."""
     return bool(np.any(state.prompt_left == 0))
@@ -81,6 +87,7 @@ def _contract(
         is_needed=is_needed,
         presumes=presumes,
         needs_end=needs_end,
+        replayed=getattr(replay, name) if about == "policy" else None,
     )
 
 
@@ -214,6 +221,14 @@ _ALL = (
         needs_end=True,
     ),
     _contract(
+        "run",
+        run.conservation,
+        "A scheduler calls a request done exactly when nothing of it is left.",
+        "ours",
+        LEGAL + ", tokens are conserved and as many are generated as were asked for",
+        is_needed=True,
+    ),
+    _contract(
         "batch",
         batch.work_conserving_within_limits,
         "Nobody gets less than it could take while budget, batch-size limit and KV cache "
@@ -231,6 +246,14 @@ _ALL = (
         "no starvation: a request waits at most as many steps as older ones have tokens left, "
         "recomputation included",
         applies=has_company,
+    ),
+    _contract(
+        "batch",
+        batch.stall_free,
+        "No decode waits while a prompt is processed.",
+        "section 4 of arXiv:2403.02310, there stall-free batching",
+        "prompts never delay the next token of a request that decodes, except by a longer step",
+        applies=has_decodes_and_prompts,
     ),
     _contract(
         "policy",

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import numpy as np
 
 from queueing_llm.policies import Batch, EngineState, Policy
+from queueing_llm.verify._ask import ask
 from queueing_llm.verify._batch_contracts import victims
-from queueing_llm.verify._play import ask, replaced
+from queueing_llm.verify._books import replaced
 
 
 def deterministic(policy: Policy, state: EngineState, batch: Batch) -> str | None:

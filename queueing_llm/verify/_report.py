@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import final
 
@@ -33,8 +33,14 @@ class Support(Enum):
     """One decision that breaks the contract, played again before it is reported."""
     PROVED = "proved"
     """A proof for every state."""
+    THEOREM = "theorem"
+    """A published theorem whose hypotheses were checked."""
     EXHAUSTIVE = "exhaustive"
     """Every state up to a stated bound."""
+    NUMERICAL = "numerical"
+    """A converged computation."""
+    SIMULATED = "simulated"
+    """Replications, with a stated probability of a wrong answer."""
     TESTED = "tested"
     """Some states, drawn at random: no proof that there is no other."""
     NONE = "none"
@@ -58,6 +64,8 @@ class Finding:
         What was done, with the numbers, or what is wrong.
     counterexample : Counterexample or None
         What breaks the contract.
+    tested : int
+        Different decisions that could have broken it, as far as they were counted.
     """
 
     contract: Contract
@@ -65,6 +73,15 @@ class Finding:
     support: Support
     basis: str
     counterexample: Counterexample | None = None
+    tested: int = 0
+
+
+def broken_by(found: Counterexample, finding: Finding) -> Finding:
+    """Return a finding as violated, by what was found after it."""
+    outcome, support = Outcome.VIOLATED, Support.COUNTEREXAMPLE
+    return replace(
+        finding, outcome=outcome, support=support, basis=found.sentence, counterexample=found
+    )
 
 
 @final

@@ -1,25 +1,35 @@
 """The search for what breaks a contract: random trials, then the smallest one that breaks it.
 
-Hypothesis draws the trials and shrinks the first that breaks a contract. All contracts look
-at the same plays first, so that only those that are broken cost a search of their own.
+Hypothesis draws the trials. All contracts look at the same plays, and those that are broken
+shrink the trials that were seen to break them.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from queueing_llm.model import Engine
 from queueing_llm.policies import Policy
+from queueing_llm.policies.field import FieldSystem
 from queueing_llm.verify._batch_contracts import victims
+from queueing_llm.verify._books import LIMITS, state_key
 from queueing_llm.verify._contract import BatchCheck, Contract
 from queueing_llm.verify._counterexample import Counterexample
-from queueing_llm.verify._play import Ending, Play, play, state_key
+from queueing_llm.verify._decision import Ending, Play
+from queueing_llm.verify._play import play
+from queueing_llm.verify._shrink import FEW, shrunk
 from queueing_llm.verify._trial import Trial
 
 if TYPE_CHECKING:
     from hypothesis import settings
+    from hypothesis.strategies import SearchStrategy
+
+Player: TypeAlias = Callable[[Policy | FieldSystem, Trial], Play]
+TENANTS = 2
+LARGE_BUDGET, LARGE_BLOCK = 24, 4
+ENOUGH_STARTS = 3
+"""A policy with a memory need not break a contract again, so there are a few."""
 
 
 @final
@@ -31,15 +41,32 @@ class Survey:
     ----------
     contracts : sequence of Contract
         What the plays are checked against.
+    plays : int
+        How many there were.
+    known : set
+        States with their answers, each of which is checked once.
+    tested : dict of str to int
+        How many different decisions could have broken a contract.
+    starts : dict of (str, bool) to list of Trial
+        The first few trials that broke a contract; with True those in which that did not
+        come of what the contract presumes.
+    replays : dict
+        Plays on the way to smaller trials, which contracts share.
     """
 
     contracts: Sequence[Contract]
     plays: int = 0
     known: set[Any] = field(default_factory=set)
     tested: dict[str, int] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)
+    starts: dict[tuple[str, bool], list[Trial]] = field(default_factory=dict)
+    replays: dict[Any, Play] = field(default_factory=dict)
 
-    def add(self, policy: Policy, played: Play) -> None:
+    @property
+    def broken(self) -> set[str]:
+        """Names of the contracts that a play broke."""
+        return {name for name, _ in self.starts}
+
+    def add(self, policy: Policy | FieldSystem, played: Play) -> None:
         """Check one more play; a state and its answer are checked once."""
         self.plays += 1
         skip, fresh = set(), []
@@ -59,93 +86,143 @@ class Survey:
             counts = played.ending is Ending.FINISHED or not contract.needs_end
             count = sum(counts and contract.is_tested_by(decision) for decision in fresh)
             self.tested[contract.name] = self.tested.get(contract.name, 0) + count
-            if contract.name not in self.broken and contract.first_breach(
-                policy, played, skip=frozenset(skip)
-            ):
-                self.broken.add(contract.name)
+            self._note_breaches(policy, played, contract, skip=frozenset(skip))
+
+    def replayed(self, policy: Policy | FieldSystem, trial: Trial, player: Player) -> Play:
+        """Play a trial, if it is a small one only once for all contracts."""
+        key = (trial.arrivals, *(getattr(trial.engine, name) for name in LIMITS))
+        if key in self.replays:
+            return self.replays[key]
+        played = player(policy, trial)
+        if len(trial.arrivals) <= FEW:
+            self.replays[key] = played
+        return played
+
+    def _note_breaches(
+        self,
+        policy: Policy | FieldSystem,
+        played: Play,
+        contract: Contract,
+        *,
+        skip: frozenset[int],
+    ) -> None:
+        """Keep the first few trials that break a contract, and break it beyond others."""
+        for beyond in dict.fromkeys((None, contract.presumes)):
+            key = (contract.name, beyond is not None)
+            if len(self.starts.get(key, ())) >= ENOUGH_STARTS:
+                continue
+            if contract.first_breach(policy, played, skip=skip, beyond=beyond):
+                self.starts.setdefault(key, []).append(played.trial)
 
 
 def survey(
-    policy: Policy,
+    policy: Policy | FieldSystem,
     contracts: Sequence[Contract],
     *,
     engine: Engine | None,
     plays: int,
     seed: int,
+    drawn: "SearchStrategy[Trial] | None" = None,
+    player: Player = play,
 ) -> Survey:
-    """Play random trials and check every contract on each."""
+    """Play random trials, the usual ones or those drawn, and check every contract on each."""
     from hypothesis import find
     from hypothesis.errors import NoSuchExample
 
     from queueing_llm.verify.strategies import trials
 
     seen = Survey(contracts)
+    if not contracts:
+        return seen
 
     def check(trial: Trial) -> bool:
-        seen.add(policy, play(policy, trial))
+        seen.add(policy, player(policy, trial))
         return False
 
+    usual = trials(engine=engine, classes=TENANTS)
+    if isinstance(policy, FieldSystem):
+        # It reads the class of a request as its priority, and blocks are what it counts. With
+        # whole prompts it needs a budget for the longest request.
+        usual = trials(engine=engine, most_budget=LARGE_BUDGET, most_block_size=LARGE_BLOCK)
     try:
-        find(trials(engine=engine), check, settings=_effort(plays), random=Random(seed))
+        find(
+            usual if drawn is None else drawn,
+            check,
+            settings=_effort(plays),
+            random=Random(seed),
+        )
     except NoSuchExample:
         return seen
     msg = "a search without a goal found one"
     raise AssertionError(msg)
 
 
-def smallest(
-    policy: Policy, contract: Contract, *, engine: Engine | None, plays: int, seed: int
+def smallest_breach(
+    policy: Policy | FieldSystem,
+    contract: Contract,
+    *,
+    seen: Survey,
+    engine: Engine | None,
+    allows: Callable[[Trial], bool] | None = None,
+    player: Player = play,
 ) -> Counterexample | None:
-    """Return the smallest play that was found to break a contract.
+    """Return a smallest play that breaks a contract, found from those that a survey saw.
 
-    The same seed as in the survey leads to the same trials. Preferred is one that does not
-    break what the contract presumes.
+    Parameters
+    ----------
+    policy, contract
+        Who breaks what.
+    seen : Survey
+        What random plays showed.
+    engine : Engine or None
+        The engine that the plays were on, if it was given.
+    allows : callable, optional
+        Which trials may be played.
+    player : callable
+        What plays them.
+
+    Returns
+    -------
+    Counterexample or None
+        If there is one, a play that does not break what the contract presumes. None if
+        nothing breaks it again: the policy is no function of its state then.
     """
+    for beyond in dict.fromkeys((contract.presumes, None)):
+        starts = seen.starts.get((contract.name, beyond is not None), [])
 
-    def search(beyond: BatchCheck | None) -> Counterexample | None:
-        def breach(trial: Trial) -> Counterexample | None:
-            played = play(policy, trial)
+        def broken(trial: Trial, beyond: BatchCheck | None = beyond) -> Counterexample | None:
+            if allows is not None and not allows(trial):
+                return None
+            played = seen.replayed(policy, trial, player)
             found = contract.first_breach(policy, played, beyond=beyond)
             if found is None:
                 return None
-            position, sentence = found
-            decisions = played.decisions[: position + 1]
-            return Counterexample(Play(trial, decisions, played.ending), sentence)
+            decisions = played.decisions[: found[0] + 1]
+            return Counterexample(replace(played, decisions=decisions), found[1])
 
-        return _shrunk(breach, engine=engine, plays=plays, seed=seed)
+        found = [
+            _shrunk_from(start, broken, keeps_engine=engine is not None) for start in starts
+        ]
+        if any(found):
+            return min(filter(None, found), key=_size)
+    return None
 
-    found = None if contract.presumes is None else search(contract.presumes)
-    return found or search(None)
 
-
-def _shrunk(
-    breach: Callable[[Trial], Counterexample | None],
-    *,
-    engine: Engine | None,
-    plays: int,
-    seed: int,
+def _shrunk_from(
+    start: Trial, broken: Callable[[Trial], Counterexample | None], *, keeps_engine: bool
 ) -> Counterexample | None:
-    """Return the smallest breach on the way of Hypothesis.
-
-    A policy that is no function of its state may break a contract once and not again, so
-    the smallest breach is remembered.
-    """
-    from hypothesis import find
-    from hypothesis.errors import HypothesisException, NoSuchExample
-
-    from queueing_llm.verify.strategies import trials
-
-    best: list[Counterexample] = []
+    """Return the last breach on the way down from a trial; None if it is kept there."""
+    found: list[Counterexample] = []
 
     def is_broken(trial: Trial) -> bool:
-        found = breach(trial)
-        if found is not None:
-            best[:] = [min([*best, found], key=_size)]
-        return found is not None
+        breach = broken(trial)
+        found.extend([] if breach is None else [breach])
+        return breach is not None
 
-    with suppress(NoSuchExample, HypothesisException):
-        find(trials(engine=engine), is_broken, settings=_effort(plays), random=Random(seed))
-    return best[0] if best else None
+    if not is_broken(start):
+        return None
+    shrunk(start, is_broken, keeps_engine=keeps_engine)
+    return found[-1]
 
 
 def _size(found: Counterexample) -> tuple[int, ...]:

@@ -85,6 +85,7 @@ def prove(
         Name of a contract of one batch, such as ``"work_conserving"``.
     limits : sequence of {"max_batch_size", "kv_capacity"}
         Limits that the engine may have. Those that the contract is not about are left out.
+        A KV cache is one of single tokens: nothing is proved of larger blocks.
     route : {"integers", "z3"}
         What closes the cases: multipliers that integers check, or the solver z3, which has
         to be trusted.

@@ -20,7 +20,7 @@ Lemma: TypeAlias = Callable[[Path], bool]
 
 FACTS = (
     "a request stores at least 0 tokens, and a decode at least 1 and has 1 step left",
-    "the requests together store at most kv_capacity tokens",
+    "the requests together store at most kv_capacity tokens, in blocks of one token",
     "a sum over some of the requests is at most the sum over all",
     "whoever is preempted is newer than every resident that is not",
     "numbers of tokens and requests stay below 2^62",

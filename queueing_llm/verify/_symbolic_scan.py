@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.policies import Batch, BatchRule, EngineState
 from queueing_llm.verify import _symbolic_rule as steps
 from queueing_llm.verify._symbolic_rule import Account, Stage
@@ -27,7 +28,16 @@ def _empty(state: EngineState) -> Account:
 
 
 def scanned(rule: BatchRule, state: EngineState) -> tuple[Account, Batch]:
-    """Return the account and the batch of the twin, request by request."""
+    """Return the account and the batch of the twin, request by request.
+
+    Raises
+    ------
+    InvalidArgument
+        If the KV cache has blocks of more than one token, which the twin does not know.
+    """
+    if state.kv_block_size > 1:
+        msg = f"kv_block_size must be 1, got kv_block_size={state.kv_block_size}."
+        raise InvalidArgument(msg)
     rows = list(zip(*(getattr(state, name).tolist() for name in _COLUMNS), strict=True))
     account, tokens, lost = _empty(state), [0] * len(rows), [False] * len(rows)
     for stage in steps.stages(rule):

@@ -18,11 +18,14 @@ class Arrival:
         Number of the first step that may serve it; a step without work passes, too.
     prompt_tokens, output_tokens : int
         :math:`p`, :math:`d` [tokens].
+    class_index : int
+        Whose request it is: the class, or the tenant, that a policy sees in its state.
     """
 
     step: int
     prompt_tokens: int
     output_tokens: int
+    class_index: int = 0
 
 
 @final

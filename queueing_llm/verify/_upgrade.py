@@ -7,12 +7,14 @@ from itertools import product
 from queueing_llm.model import Engine
 from queueing_llm.policies import BatchRule, EngineState, Policy
 from queueing_llm.steptime import AffineStepTime
+from queueing_llm.verify._ask import ask
+from queueing_llm.verify._books import LIMITS
 from queueing_llm.verify._contract import Contract
 from queueing_llm.verify._counterexample import Counterexample
+from queueing_llm.verify._decision import Ending, Play
 from queueing_llm.verify._exhaustive import reachable_states
 from queueing_llm.verify._listed import CONTRACTS, is_unlimited
-from queueing_llm.verify._play import Ending, Play, ask
-from queueing_llm.verify._report import Finding, Outcome, Support
+from queueing_llm.verify._report import Finding, Outcome, Support, broken_by
 from queueing_llm.verify._symbolic import prove
 from queueing_llm.verify._symbolic_contracts import PROMISES
 from queueing_llm.verify._trial import Trial
@@ -24,6 +26,14 @@ SMALL_ENGINES: tuple[tuple[int, int | None, int | None], ...] = tuple(
 SCOPE = f"{REQUESTS} requests present, prompts and outputs of at most {TOKENS} tokens"
 ABOUT_ONE_ANSWER = ("answers", "only_reads")
 ABOUT_HISTORIES = "deterministic"
+
+
+def balanced(finding: Finding) -> Finding:
+    """Return the finding about a policy; the books that it needs are kept by the play."""
+    if finding.contract is not CONTRACTS["conservation"]:
+        return finding
+    basis = "a policy keeps no books of its own: the play keeps them"
+    return Finding(finding.contract, Outcome.HOLDS, Support.PROVED, basis)
 
 
 def proved(policy: Policy, finding: Finding, *, engine: Engine | None) -> Finding:
@@ -52,7 +62,10 @@ def _limits_of(contract: Contract, engine: Engine | None) -> set[str]:
     if contract.applies is is_unlimited:
         return set()
     limits = ("max_batch_size", "kv_capacity")
-    return {name for name in limits if engine is None or getattr(engine, name) is not None}
+    asked = {name for name in limits if engine is None or getattr(engine, name) is not None}
+    return asked | (
+        {"kv_block_size"} if engine is not None and engine.kv_block_size > 1 else set()
+    )
 
 
 def exhausted(
@@ -87,34 +100,27 @@ def _is_about_states(contract: Contract) -> bool:
     """Whether one answer shows a breach, whatever was asked before and comes after."""
     if contract.about == "run":
         return any(contract is CONTRACTS[name] for name in ABOUT_ONE_ANSWER)
-    return contract is not CONTRACTS[ABOUT_HISTORIES]
+    return contract.about != "whole" and contract is not CONTRACTS[ABOUT_HISTORIES]
 
 
 def _states(policy: Policy, engine: Engine | None) -> Iterator[tuple[Engine, EngineState]]:
     """Yield every small reachable state, engine by engine."""
-    given = SMALL_ENGINES
-    if engine is not None:
-        given = ((engine.token_budget, engine.max_batch_size, engine.kv_capacity),)
-    emits = engine is not None and engine.first_token_from_prefill
-    for limits in given:
-        budget, places, capacity = limits
-        small = Engine(
-            AffineStepTime(1, 0),
-            budget,
-            max_batch_size=places,
-            kv_capacity=capacity,
-            first_token_from_prefill=emits,
-        )
+    for one in _small_engines() if engine is None else (engine,):
+        small = replace(one, step_time=AffineStepTime(1, 0))
+        limits = {name: getattr(small, name) for name in LIMITS}
         for state in reachable_states(
             policy,
             requests=REQUESTS,
             tokens=TOKENS,
-            token_budget=budget,
-            max_batch_size=places,
-            kv_capacity=capacity,
-            first_token_from_prefill=emits,
+            first_token_from_prefill=small.first_token_from_prefill,
+            **limits,
         ):
             yield small, state
+
+
+def _small_engines() -> Iterator[Engine]:
+    for budget, places, capacity in SMALL_ENGINES:
+        yield Engine(AffineStepTime(1, 0), budget, max_batch_size=places, kv_capacity=capacity)
 
 
 def _seen(
@@ -126,11 +132,15 @@ def _seen(
     name = finding.contract.name
     if name in broken:
         found = broken[name]
-        return Finding(
-            finding.contract, Outcome.VIOLATED, Support.COUNTEREXAMPLE, found.sentence, found
-        )
+        return broken_by(found, finding)
     if not counts.get(name):
         return finding
     engines = f"{len(SMALL_ENGINES)} small engines" if engine is None else "this engine"
     basis = f"all {counts[name]:,} states with at most {SCOPE}, on {engines}, if deterministic"
-    return replace(finding, outcome=Outcome.HOLDS, support=Support.EXHAUSTIVE, basis=basis)
+    return replace(
+        finding,
+        outcome=Outcome.HOLDS,
+        support=Support.EXHAUSTIVE,
+        basis=basis,
+        tested=counts[name],
+    )

@@ -1,4 +1,4 @@
-"""A pytest fixture that holds a policy to its contracts, one test for each contract.
+"""Pytest fixtures that hold a policy to its contracts, and to what once broke them.
 
 The plugin is asked for, not registered: loading it takes the time of importing the package,
 and pytest loads a registered plugin in every run of an environment.
@@ -15,9 +15,19 @@ In a repository with a policy of its own, this is the whole test, beside the lin
 
     def test_contract(policy_contract):
         policy_contract(my_policy)
+
+What ``queueing-llm verify my_lab.py:my_policy --save counterexamples`` has found and put in
+the folder ``counterexamples`` beside the test file stays repaired with three lines more, one
+test for each file:
+
+.. code-block:: python
+
+    def test_stays_repaired(saved_counterexample):
+        saved_counterexample(my_policy)
 """
 
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import pytest
@@ -25,11 +35,12 @@ import pytest
 if TYPE_CHECKING:
     from queueing_llm.model import Engine
     from queueing_llm.policies import Policy
+    from queueing_llm.verify._contract import Contract
     from queueing_llm.verify._report import Finding, PolicyReport
 
 MARKER = "policy_contracts"
-NEVER_MET = "none of "
-"""How the basis of a finding begins if no trial had to do with the contract."""
+FOLDERS = "counterexamples"
+"""The marker that names folders of saved counterexamples, and the one that needs no marker."""
 
 
 @final
@@ -100,9 +111,43 @@ class PolicyContract:
         if finding.outcome is Outcome.HOLDS:
             return
         about = f"{report.policy}, {self.name}: {finding.outcome.value}, {finding.basis}"
-        if finding.outcome is Outcome.UNDECIDED and finding.basis.startswith(NEVER_MET):
+        if finding.outcome is Outcome.UNDECIDED and finding.tested == 0:
             pytest.skip(about)
         pytest.fail("\n\n".join([about, *_evidence(finding)]), pytrace=False)
+
+
+@final
+class SavedCounterexample:
+    """One file that was saved, to be called with the policy that must not break it any more.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.was_asked = False
+
+    def __call__(self, policy: "Policy", *, contracts: "Sequence[Contract]" = ()) -> None:
+        """Fail the test unless the policy is seen to keep the contract of the file.
+
+        Parameters
+        ----------
+        policy, contracts
+            As for :func:`~queueing_llm.verify.replay`.
+        """
+        from queueing_llm.verify import Outcome
+        from queueing_llm.verify._check_policy import name_of
+        from queueing_llm.verify._reproduction import replay
+
+        self.was_asked = True
+        finding = replay(self.path, policy, contracts=contracts)
+        if finding.outcome is not Outcome.HOLDS:
+            about = f"{name_of(policy)}, {finding.contract.name}: {finding.outcome.value}"
+            said = [f"{about}, {finding.basis}", *_evidence(finding)]
+            pytest.fail("\n\n".join(said), pytrace=False)
 
 
 def _evidence(finding: "Finding") -> list[str]:
@@ -122,35 +167,72 @@ def policy_contract(request: pytest.FixtureRequest) -> PolicyContract:
     return PolicyContract(*request.param)
 
 
+@pytest.fixture
+def saved_counterexample(request: pytest.FixtureRequest) -> SavedCounterexample:
+    """One saved counterexample after another, each a callable that takes the policy.
+
+    By default those in the folder ``counterexamples`` beside the test file; others are named by
+    ``@pytest.mark.counterexamples("folder", ...)``, from there.
+    """
+    return SavedCounterexample(request.param)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
-    text = f"{MARKER}(*names): the contracts that policy_contract checks, by name"
-    config.addinivalue_line("markers", text)
+    """Register the markers."""
+    for text in (
+        f"{MARKER}(*names): the contracts that policy_contract checks, by name",
+        f"{FOLDERS}(*folders): where saved_counterexample finds its files",
+    ):
+        config.addinivalue_line("markers", text)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test for each contract of a test that asks for the fixture."""
-    if policy_contract.__name__ not in metafunc.fixturenames:
-        return
+    """Make one test for each contract, or file, of a test that asks for a fixture."""
+    if policy_contract.__name__ in metafunc.fixturenames:
+        names = _contracts_of(metafunc)
+        reports = Reports(names)
+        cases: list[Any] = [(name, reports) for name in names]
+        metafunc.parametrize(policy_contract.__name__, cases, indirect=True, ids=names)
+    if saved_counterexample.__name__ in metafunc.fixturenames:
+        files = _files_of(metafunc)
+        stems = [file.stem for file in files]
+        metafunc.parametrize(saved_counterexample.__name__, files, indirect=True, ids=stems)
+
+
+def _contracts_of(metafunc: pytest.Metafunc) -> list[str]:
     from queueing_llm.verify import CONTRACTS, contract_named
 
     marker = metafunc.definition.get_closest_marker(MARKER)
-    chosen = [name for name, known in CONTRACTS.items() if known.is_needed]
-    if marker is not None:
-        # An empty list of parameters would skip the test, as if there were nothing to say.
-        if not marker.args:
-            pytest.fail(f"{metafunc.definition.nodeid}: {MARKER} names no contract.")
-        chosen = [contract_named(name).name for name in marker.args]
-    reports = Reports(chosen)
-    cases = [(name, reports) for name in chosen]
-    metafunc.parametrize(policy_contract.__name__, cases, indirect=True, ids=chosen)
+    if marker is None:
+        return [name for name, known in CONTRACTS.items() if known.is_needed]
+    # An empty list of parameters would skip the test, as if there were nothing to say.
+    if not marker.args:
+        pytest.fail(f"{metafunc.definition.nodeid}: {MARKER} names no contract.")
+    return [contract_named(name).name for name in marker.args]
+
+
+def _files_of(metafunc: pytest.Metafunc) -> list[Path]:
+    marker = metafunc.definition.get_closest_marker(FOLDERS)
+    named = (FOLDERS,) if marker is None else marker.args
+    files: list[Path] = []
+    for name in named:
+        found = sorted((metafunc.definition.path.parent / name).glob("*.json"))
+        if not found:
+            where = f"no saved counterexample in the folder {name!r}"
+            pytest.fail(f"{metafunc.definition.nodeid}: there is {where}.")
+        files += found
+    if not files:
+        pytest.fail(f"{metafunc.definition.nodeid}: {FOLDERS} names no folder.")
+    return files
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Fail a test that passes without ever asking its contract."""
+    """Fail a test that passes without ever asking what it was given to ask."""
     result = yield
-    contract = pyfuncitem.funcargs.get(policy_contract.__name__)
-    if isinstance(contract, PolicyContract) and not contract.was_asked:
-        pytest.fail("the test never called policy_contract(policy).", pytrace=False)
+    for fixture in (policy_contract, saved_counterexample):
+        given = pyfuncitem.funcargs.get(fixture.__name__)
+        asked = not isinstance(given, PolicyContract | SavedCounterexample) or given.was_asked
+        if not asked:
+            pytest.fail(f"the test never called {fixture.__name__}(policy).", pytrace=False)
     return result

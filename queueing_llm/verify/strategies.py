@@ -1,35 +1,56 @@
-"""Hypothesis strategies for engines, workloads, trials and engine states.
+"""Hypothesis strategies for engines, workloads, trials, engine states and networks.
 
 They shrink towards little: few requests, short, early, a small budget, no limits. What they
 draw can always be served: every request fits in the KV cache alone. Importing this module
 imports Hypothesis, which ``import queueing_llm`` does not.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from queueing_llm._validate import Domain, check
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, GeometricLength, UniformLength, Workload
 from queueing_llm.policies import EngineState, Policy
 from queueing_llm.steptime import AffineStepTime
-from queueing_llm.verify._play import play, replaced
+from queueing_llm.verify._books import replaced
+from queueing_llm.verify._network_strategies import agent_networks, multiclass_networks
+from queueing_llm.verify._play import play
 from queueing_llm.verify._trial import Arrival, Trial
 
-__all__ = ["engine_states", "engines", "trials", "workloads"]
+__all__ = [
+    "agent_networks",
+    "crowds",
+    "engine_states",
+    "engines",
+    "multiclass_networks",
+    "trials",
+    "workloads",
+]
 
 ONE_SECOND = AffineStepTime(1, 0)
 SMALL_BUDGET = 8
 MOST_REQUESTS = 6
 SLACK = 8
+MOST_IN_CROWD = 600
+Classes = Annotated[int, Domain("C", "1", at_least=1, integer=True)]
 
 lengths = st.integers(1, 12)
 waiting = st.tuples(lengths, st.integers(0, 9), st.just(0))
 
 
 @st.composite
-def engines(draw: st.DrawFn, *, least_capacity: int = 2, most_capacity: int = 24) -> Engine:
+def engines(
+    draw: st.DrawFn,
+    *,
+    least_capacity: int = 2,
+    most_capacity: int = 24,
+    most_budget: int = SMALL_BUDGET,
+    most_block_size: int = 1,
+) -> Engine:
     """Draw an engine with small limits, whose steps last one second.
 
     Parameters
@@ -37,7 +58,10 @@ def engines(draw: st.DrawFn, *, least_capacity: int = 2, most_capacity: int = 24
     draw
         Given by Hypothesis.
     least_capacity, most_capacity : int
-        Ends of the range of KV capacities [tokens], where there is a cache that can fill up.
+        Ends of the range of KV capacities [tokens], where there is a cache that can fill up;
+        rounded up to whole blocks.
+    most_budget, most_block_size : int
+        Most tokens in a batch, and in a block of such a cache [tokens].
 
     Examples
     --------
@@ -46,16 +70,28 @@ def engines(draw: st.DrawFn, *, least_capacity: int = 2, most_capacity: int = 24
     >>> find(engines(), lambda engine: engine.token_budget >= 3).token_budget
     3
     """
+    budget = draw(st.integers(1, most_budget))
+    places = draw(st.none() | st.integers(1, 4))
+    capacity = draw(st.none() | st.integers(least_capacity, most_capacity))
+    block = 1 if capacity is None else draw(st.integers(1, most_block_size))
     return Engine(
         step_time=ONE_SECOND,
-        token_budget=draw(st.integers(1, SMALL_BUDGET)),
-        max_batch_size=draw(st.none() | st.integers(1, 4)),
-        kv_capacity=draw(st.none() | st.integers(least_capacity, most_capacity)),
+        token_budget=budget,
+        max_batch_size=places,
+        kv_capacity=None if capacity is None else -(-capacity // block) * block,
+        kv_block_size=block,
     )
 
 
 @st.composite
-def trials(draw: st.DrawFn, *, engine: Engine | None = None) -> Trial:
+def trials(
+    draw: st.DrawFn,
+    *,
+    engine: Engine | None = None,
+    classes: int = 1,
+    most_budget: int = SMALL_BUDGET,
+    most_block_size: int = 1,
+) -> Trial:
     """Draw up to six requests and the engine that serves them.
 
     Parameters
@@ -64,11 +100,15 @@ def trials(draw: st.DrawFn, *, engine: Engine | None = None) -> Trial:
         Given by Hypothesis.
     engine : Engine, optional
         Whose limits to use; by default small ones are drawn.
+    classes : int
+        How many classes, or tenants, the requests may be of.
+    most_budget, most_block_size : int
+        As for :func:`engines`, if the engine is drawn.
 
     Raises
     ------
     InvalidArgument
-        If the KV cache of the engine holds no request.
+        If the KV cache of the engine holds no request, or ``classes`` is not positive.
 
     Examples
     --------
@@ -77,22 +117,72 @@ def trials(draw: st.DrawFn, *, engine: Engine | None = None) -> Trial:
     >>> find(trials(), lambda trial: trial.work_tokens > 2).engine.token_budget
     1
     """
+    check(classes, "classes", Classes)
     longest = 2**31 if engine is None else _longest(engine)
     prompts = st.integers(1, min(longest - 1, SMALL_BUDGET + 1))
     if engine is not None and engine.token_budget > SMALL_BUDGET:
         prompts |= st.integers(1, min(longest - 1, 2 * engine.token_budget))
-    row = st.tuples(st.integers(0, 3), prompts, st.integers(1, 6))
+    owners = st.just(0) if classes == 1 else st.integers(0, classes - 1)
+    row = st.tuples(st.integers(0, 3), prompts, st.integers(1, 6), owners)
     # Half of the trials are crowded; Hypothesis shrinks them into the first kind.
     few = st.lists(row, min_size=1, max_size=MOST_REQUESTS)
     crowded = st.lists(row, min_size=MOST_REQUESTS - 2, max_size=MOST_REQUESTS)
     arrivals: list[Arrival] = []
     step = 0
-    for gap, prompt, output in draw(few | crowded):
+    for gap, prompt, output, whose in draw(few | crowded):
         step += gap if arrivals else 0
-        arrivals.append(Arrival(step, prompt, min(output, longest - prompt)))
+        arrivals.append(Arrival(step, prompt, min(output, longest - prompt), whose))
     if engine is None:
         needed = max(arrival.prompt_tokens + arrival.output_tokens for arrival in arrivals)
-        engine = draw(engines(least_capacity=needed, most_capacity=needed + SLACK))
+        drawn = engines(
+            least_capacity=needed,
+            most_capacity=needed + SLACK,
+            most_budget=most_budget,
+            most_block_size=most_block_size,
+        )
+        engine = draw(drawn)
+    return Trial(engine, tuple(arrivals))
+
+
+@st.composite
+def crowds(
+    draw: st.DrawFn, *, engine: Engine, lengths: Sequence[tuple[int, int]], demand: int
+) -> Trial:
+    """Draw up to four crowds of equal requests that come one after the other.
+
+    Parameters
+    ----------
+    draw
+        Given by Hypothesis.
+    engine : Engine
+        What serves them.
+    lengths : sequence of (int, int)
+        Prompt and output tokens that a request may have, at least 1 each [tokens].
+    demand : int
+        What a crowd can be large enough to demand, as prompts or as decodes [tokens].
+
+    Examples
+    --------
+    >>> import queueing_llm as ql
+    >>> from hypothesis import find
+    >>> from queueing_llm.verify.strategies import crowds
+    >>> engine = ql.Engine(step_time=ql.AffineStepTime(1, 0), token_budget=8)
+    >>> drawn = crowds(engine=engine, lengths=[(3, 2)], demand=8)
+    >>> len(find(drawn, lambda trial: trial.work_tokens > 9).arrivals)
+    2
+    """
+    arrivals: list[Arrival] = []
+    step = work = 0
+    for _ in range(draw(st.integers(1, 4))):
+        prompt, output = draw(st.sampled_from(list(lengths)))
+        sizes = sorted({1, 2, -(-demand // prompt), min(demand, MOST_IN_CROWD)})
+        # Late enough that those before may decode, or are done.
+        step += draw(
+            st.integers(0, 3) | st.integers(0, output + 2 * work // engine.token_budget)
+        )
+        size = draw(st.sampled_from(sizes))
+        arrivals += [Arrival(step, prompt, output)] * min(size, MOST_IN_CROWD)
+        work += size * (prompt + output)
     return Trial(engine, tuple(arrivals))
 
 

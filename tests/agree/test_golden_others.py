@@ -277,9 +277,9 @@ def test_as_many_runs_are_repeated_as_the_systems_say():
         for name, system in SYSTEMS.items()
         if "recorded run" in system.known_by and name not in by_scenario
     }
-    literature = {"faster-transformer:drop": found.pop("faster-transformer:drop")}
+    literature = {"static-batching:drop": found.pop("static-batching:drop")}
     assert found == Counter(named)
-    assert literature == {"faster-transformer:drop": 37}
+    assert literature == {"static-batching:drop": 37}
     assert all(SYSTEMS[name].known_by.startswith("1 recorded run ") for name in by_scenario)
 
 

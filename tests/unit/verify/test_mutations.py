@@ -42,10 +42,14 @@ MUTATIONS = [
     ("vllm_v1", "or left > slots", "or False"),
     ("vllm_v1", "residents += int(is_new)", "residents += 0"),
     ("vllm_v1", "self.preempted[residents[-1]] = True", "self.preempted[residents[0]] = True"),
-    ("vllm_v1", ") > self.free_slots:", ") >= self.free_slots:"),
-    ("vllm_v1", ") > self.free_slots:", ") > self.free_slots + 1:"),
+    ("vllm_v1", ") > self.free_blocks:", ") >= self.free_blocks:"),
+    ("vllm_v1", ") > self.free_blocks:", ") > self.free_blocks + 1:"),
     ("vllm_v1", "if self.preempted.any():", "if False:"),
-    ("vllm_v1", "self.state.stored[~self.preempted].sum()", "self.state.stored.sum()"),
+    (
+        "vllm_v1",
+        "(self.state.stored + self.tokens)[~self.preempted]",
+        "(self.state.stored + self.tokens)",
+    ),
     ("vllm_v1", "decoding = decoding[~self.preempted[decoding]]", "decoding = decoding[:]"),
     ("vllm_v1", "served = self.decoders()[:", "served = self.decoders()[:-1][:"),
 ]

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from queueing_llm.verify import pytest_plugin
+import queueing_llm as ql
+from queueing_llm.verify import CONTRACTS, check_policy, pytest_plugin
+from queueing_llm.verify._reproduction import save_counterexamples
 
 pytest_plugins = ["pytester"]
 
@@ -90,7 +92,8 @@ def test_each_needed_contract_is_a_test_and_just_the_broken_ones_fail(run_of):
     result = run_of(NEEDED)
     broken = {"progress", "work_conserving", "finishes"}
     assert set(ended(result, "FAILED")) == {f"test_bad[{name}]" for name in broken}
-    result.assert_outcomes(passed=15 + 12, failed=3)
+    needed = sum(known.is_needed for known in CONTRACTS.values())
+    result.assert_outcomes(passed=2 * needed - len(broken), failed=len(broken))
     assert "test_good[work_conserving]" in ended(result, "PASSED")
     result.stdout.fnmatch_lines(
         [
@@ -161,3 +164,82 @@ def test_the_module_itself_imports_pytest_only():
     command = [sys.executable, "-c", program, pytest_plugin.__file__]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+STAYS = """
+def test_stays(saved_counterexample):
+    saved_counterexample(ql.SARATHI)
+
+def test_comes_back(saved_counterexample):
+    saved_counterexample(idles_with_three)
+
+def test_cannot_tell(saved_counterexample):
+    saved_counterexample(lambda state: None)
+
+def test_asks_nothing(saved_counterexample):
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def idling(tmp_path_factory):
+    """The folder with one counterexample of a policy that idles."""
+
+    def idles_with_three(state):
+        batch = ql.SARATHI(state)
+        return ql.Batch(batch.tokens * 0) if len(state.request) == 3 else batch
+
+    folder = tmp_path_factory.mktemp("counterexamples")
+    (file,) = save_counterexamples(
+        check_policy(idles_with_three, contracts=["progress"]), folder
+    )
+    return file
+
+
+def test_saved_counterexamples_are_tests(run_of, pytester, idling):
+    folder = pytester.mkdir("counterexamples")
+    (folder / idling.name).write_text(idling.read_text())
+    (folder / "README.md").write_text("no counterexample")
+    result = run_of(STAYS)
+    result.assert_outcomes(passed=1, failed=3)
+    assert list(ended(result, "PASSED")) == [f"test_stays[{idling.stem}]"]
+    result.stdout.fnmatch_lines(
+        [
+            "idles_with_three, progress: violated, an empty batch with requests present: 3",
+            "A batch is not empty while a request is present.*",
+            "batch/budget 0/*",
+            "<lambda>, progress: undecided, not broken, but these requests were not served*",
+            "the test never called saved_counterexample(policy).",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*pytest_plugin.py*")
+
+
+def test_folders_named_by_a_marker(run_of, pytester, idling):
+    for name in ("one", "two"):
+        (pytester.mkdir(name) / f"{name}.json").write_text(idling.read_text())
+    result = run_of(f"pytestmark = pytest.mark.counterexamples('one', 'two')\n{STAYS}")
+    assert {"test_stays[one]", "test_stays[two]"} == set(ended(result, "PASSED"))
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ("", "*there is no saved counterexample in the folder 'counterexamples'*"),
+        ("pytestmark = pytest.mark.counterexamples('here', 'gone')", "*in the folder 'gone'*"),
+        ("pytestmark = pytest.mark.counterexamples()", "*counterexamples names no folder*"),
+    ],
+)
+def test_no_files_are_no_silent_success(run_of, pytester, idling, mark, said):
+    (pytester.mkdir("here") / "one.json").write_text(idling.read_text())
+    result = run_of(f"{mark}\n{STAYS}")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([said])
+
+
+def test_a_file_that_was_changed_is_no_success(run_of, pytester, idling):
+    folder = pytester.mkdir("counterexamples")
+    (folder / "one.json").write_text(idling.read_text().replace("progress", "oldest_first"))
+    result = run_of(STAYS)
+    result.assert_outcomes(failed=4)
+    result.stdout.fnmatch_lines(["*was changed after it was written*"])

@@ -10,7 +10,7 @@ from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine
 from queueing_llm.policies import SARATHI, VLLM_V1, check_batch
 from queueing_llm.steptime import AffineStepTime
-from queueing_llm.verify.strategies import engine_states, engines, trials, workloads
+from queueing_llm.verify.strategies import crowds, engine_states, engines, trials, workloads
 
 SMALLEST = settings(database=None, derandomize=True, deadline=None, max_examples=60)
 LARGE = Engine(step_time=AffineStepTime(1, 0), token_budget=512, kv_capacity=600)
@@ -54,10 +54,56 @@ def test_little_is_left_of_a_reached_state():
     assert state.stored.tolist() == [1, 1]
 
 
+@given(trial=trials(classes=3))
+def test_tenants_are_drawn_where_asked(trial):
+    assert {arrival.class_index for arrival in trial.arrivals} <= {0, 1, 2}
+
+
+@given(trial=trials())
+def test_by_default_there_is_one_tenant(trial):
+    assert {arrival.class_index for arrival in trial.arrivals} == {0}
+
+
+def test_tenants_shrink_to_one():
+    trial = find(trials(classes=3), lambda t: len(t.arrivals) > 1, settings=SMALLEST)
+    assert [arrival.class_index for arrival in trial.arrivals] == [0, 0]
+    other = find(
+        trials(classes=3),
+        lambda t: len({a.class_index for a in t.arrivals}) > 1,
+        settings=SMALLEST,
+    )
+    assert {arrival.class_index for arrival in other.arrivals} == {0, 1}
+
+
+@given(engine=engines())
+def test_caches_hold_whole_blocks(engine):
+    assert engine.kv_capacity is None or engine.kv_capacity % engine.kv_block_size == 0
+    assert engine.kv_capacity is not None or engine.kv_block_size == 1
+
+
+@given(trial=crowds(engine=LARGE, lengths=[(30, 4), (100, 2)], demand=512))
+def test_crowds_have_the_lengths_that_they_may_have(trial):
+    assert {(a.prompt_tokens, a.output_tokens) for a in trial.arrivals} <= {(30, 4), (100, 2)}
+    assert trial.engine is LARGE
+
+
+@pytest.mark.parametrize("phase", ["prompts", "decodes"])
+def test_a_crowd_can_make_the_demand(phase):
+    def has_it(trial):
+        prompts = sum(a.prompt_tokens for a in trial.arrivals if a.step == 0)
+        return (prompts if phase == "prompts" else len(trial.arrivals)) >= 64
+
+    drawn = crowds(engine=LARGE, lengths=[(10, 2)], demand=64)
+    found = find(drawn, has_it, settings=SMALLEST)
+    assert len(found.arrivals) == {"prompts": 7, "decodes": 64}[phase]
+
+
 def test_what_cannot_be_drawn_is_refused():
     tiny = Engine(step_time=AffineStepTime(1, 0), token_budget=4, kv_capacity=1)
     with pytest.raises(InvalidArgument, match="kv_capacity=1"):
         find(trials(engine=tiny), lambda trial: True, settings=SMALLEST)
+    with pytest.raises(InvalidArgument, match="classes must be"):
+        find(trials(classes=0), lambda trial: True, settings=SMALLEST)
     with pytest.raises(InvalidArgument, match="engine needs reachable_by"):
         engine_states(engine=LARGE)
 
