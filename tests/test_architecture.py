@@ -42,6 +42,11 @@ VIOLATIONS = {
         "queueing_llm.stability.drift",
         "The rooms of stability stand on its bounds",
     ),
+    "verify-room": (
+        "verify/plays/_trial.py",
+        "queueing_llm.verify.contracts",
+        "What is asked, what is promised, what is found: verification goes one way",
+    ),
     "solver": ("stability/bounds/_capacity.py", "cvxpy", "No answer rests on a solver"),
     "checker": (
         "certificates/_checker/_document.py",

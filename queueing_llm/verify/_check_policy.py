@@ -9,14 +9,14 @@ from queueing_llm.model import Engine
 from queueing_llm.policies import Policy
 from queueing_llm.policies import check_policy as check_callable
 from queueing_llm.policies.field import FieldSystem
-from queueing_llm.verify._contract import Contract
-from queueing_llm.verify._counterexample import Counterexample
-from queueing_llm.verify._listed import CONTRACTS
-from queueing_llm.verify._named import contract_named
-from queueing_llm.verify._report import Finding, Outcome, PolicyReport, Support
-from queueing_llm.verify._search import Survey, smallest_breach, survey
-from queueing_llm.verify._small_trials import all_played
-from queueing_llm.verify._upgrade import balanced, exhausted, proved
+from queueing_llm.verify.contracts._contract import Contract
+from queueing_llm.verify.contracts._listed import CONTRACTS
+from queueing_llm.verify.contracts._named import contract_named
+from queueing_llm.verify.findings._counterexample import Counterexample
+from queueing_llm.verify.findings._report import Finding, Outcome, PolicyReport, Support
+from queueing_llm.verify.search._search import Survey, smallest_breach, survey
+from queueing_llm.verify.search._small_trials import all_played
+from queueing_llm.verify.search._upgrade import balanced, exhausted, proved
 
 EFFORTS = ("quick", "thorough", "exhaustive")
 """How hard to look, least first."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine
 from queueing_llm.policies import Policy, check_policy
-from queueing_llm.verify._contract import Contract
-from queueing_llm.verify._listed import CONTRACTS
-from queueing_llm.verify._named import contract_named
 from queueing_llm.verify._open_play import OpenPlay
+from queueing_llm.verify.contracts._contract import Contract
+from queueing_llm.verify.contracts._listed import CONTRACTS
+from queueing_llm.verify.contracts._named import contract_named
 
 if TYPE_CHECKING:
     from hypothesis.stateful import RuleBasedStateMachine

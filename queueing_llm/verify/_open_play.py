@@ -9,13 +9,13 @@ from typing import final
 
 from queueing_llm.model import Engine
 from queueing_llm.policies import Policy
-from queueing_llm.verify._ask import ask, broken_rule
-from queueing_llm.verify._books import Books
-from queueing_llm.verify._contract import Contract
-from queueing_llm.verify._counterexample import Counterexample
-from queueing_llm.verify._decision import Decision, Ending, Play
-from queueing_llm.verify._play import SPARE_STEPS
-from queueing_llm.verify._trial import Arrival, Trial
+from queueing_llm.verify.contracts._contract import Contract
+from queueing_llm.verify.findings._counterexample import Counterexample
+from queueing_llm.verify.plays._ask import ask, broken_rule
+from queueing_llm.verify.plays._books import Books
+from queueing_llm.verify.plays._decision import Decision, Ending, Play
+from queueing_llm.verify.plays._play import SPARE_STEPS
+from queueing_llm.verify.plays._trial import Arrival, Trial
 
 
 @final

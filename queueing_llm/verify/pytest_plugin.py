@@ -35,8 +35,8 @@ import pytest
 if TYPE_CHECKING:
     from queueing_llm.model import Engine
     from queueing_llm.policies import Policy
-    from queueing_llm.verify._contract import Contract
-    from queueing_llm.verify._report import Finding, PolicyReport
+    from queueing_llm.verify.contracts._contract import Contract
+    from queueing_llm.verify.findings._report import Finding, PolicyReport
 
 MARKER = "policy_contracts"
 FOLDERS = "counterexamples"
@@ -140,7 +140,7 @@ class SavedCounterexample:
         """
         from queueing_llm.verify import Outcome
         from queueing_llm.verify._check_policy import name_of
-        from queueing_llm.verify._reproduction import replay
+        from queueing_llm.verify.findings._reproduction import replay
 
         self.was_asked = True
         finding = replay(self.path, policy, contracts=contracts)

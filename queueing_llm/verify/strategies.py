@@ -16,10 +16,10 @@ from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, GeometricLength, UniformLength, Workload
 from queueing_llm.policies import EngineState, Policy
 from queueing_llm.steptime import AffineStepTime
-from queueing_llm.verify._books import replaced
 from queueing_llm.verify._network_strategies import agent_networks, multiclass_networks
-from queueing_llm.verify._play import play
-from queueing_llm.verify._trial import Arrival, Trial
+from queueing_llm.verify.plays._books import replaced
+from queueing_llm.verify.plays._play import play
+from queueing_llm.verify.plays._trial import Arrival, Trial
 
 __all__ = [
     "agent_networks",

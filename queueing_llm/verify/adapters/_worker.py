@@ -206,7 +206,7 @@ class Worker:
     def _exchange(self, line: bytes, *, seconds: float) -> dict[str, Any]:
         """Send a line and return the answer; without a good one, nothing is left to ask."""
         if self._process.poll() is not None:
-            raise LiveFailure(self._obituary("is dead"))
+            raise LiveFailure(self._obituary("died"))
         is_late = threading.Event()
 
         def end() -> None:

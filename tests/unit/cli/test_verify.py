@@ -8,7 +8,7 @@ import pytest
 from queueing_llm.cli import main
 from queueing_llm.policies import VANILLA_VLLM
 from queueing_llm.verify import check_policy
-from queueing_llm.verify._reproduction import save_counterexamples
+from queueing_llm.verify.findings._reproduction import save_counterexamples
 
 POLICY = '''
 import numpy as np

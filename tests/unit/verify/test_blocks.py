@@ -9,9 +9,9 @@ import pytest
 import queueing_llm as ql
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.policies import Batch, BatchRule
-from queueing_llm.verify import _batch_contracts as contracts
-from queueing_llm.verify._exhaustive import Scope, all_states, reachable_states
-from queueing_llm.verify._symbolic_scan import scanned
+from queueing_llm.verify.contracts import _batch as contracts
+from queueing_llm.verify.plays._exhaustive import Scope, all_states, reachable_states
+from queueing_llm.verify.symbolic._scan import scanned
 
 RULES = [
     BatchRule("any", first, mixed, chunked, counts)

@@ -13,7 +13,7 @@ import pytest
 from queueing_llm.policies import _rule, policy_named
 from queueing_llm.verify import CONTRACTS
 from queueing_llm.verify._check_policy import PLAYS
-from queueing_llm.verify._search import survey
+from queueing_llm.verify.search._search import survey
 
 MUTATIONS = [
     (

@@ -7,7 +7,7 @@ import pytest
 
 import queueing_llm as ql
 from queueing_llm.verify import CONTRACTS, check_policy, pytest_plugin
-from queueing_llm.verify._reproduction import save_counterexamples
+from queueing_llm.verify.findings._reproduction import save_counterexamples
 
 pytest_plugins = ["pytester"]
 

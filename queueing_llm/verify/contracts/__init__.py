@@ -1,0 +1,1 @@
+"""What a policy can promise, and the functions that find out whether it is broken."""

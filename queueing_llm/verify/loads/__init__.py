@@ -1,0 +1,1 @@
+"""Contracts at a given load: the backlog falls, and the policy keeps up."""

@@ -1,0 +1,1 @@
+"""Proofs about batch rules for any number of requests."""
