@@ -6,6 +6,7 @@ from rich.text import Text
 from queueing_llm.cli import _options as option
 from queueing_llm.cli._output import answers, print_json
 from queueing_llm.policies import POLICIES, BatchRule
+from queueing_llm.policies.field import SYSTEMS
 from queueing_llm.scenarios import (
     load_network,
     load_scenario,
@@ -22,14 +23,20 @@ READINGS = {
 }
 """What may follow a policy's name, as in ``orca:whole,residents``."""
 
+NOTES = {
+    "readings": " (after a policy's name: orca:whole,residents)",
+    "systems": " (for verify)",
+}
+
 
 def list_names(*, as_json: option.AsJson = False) -> int:
-    """List packaged scenarios, networks, policies, readings, presets and trace formats."""
+    """List scenarios, networks, policies, systems to verify, presets and trace formats."""
     names = {
         "scenarios": {name: load_scenario(name).description for name in scenario_names()},
         "networks": {name: load_network(name).description for name in network_names()},
         "policies": {name: _rule_text(rule) for name, rule in POLICIES.items()},
         "readings": READINGS,
+        "systems": {name: system.known_by for name, system in SYSTEMS.items()},
         "presets": {name: _preset_text(name) for name in preset_names()},
         "trace formats": {name: _format_text(known) for name, known in FORMATS.items()},
     }
@@ -39,7 +46,7 @@ def list_names(*, as_json: option.AsJson = False) -> int:
     console = answers()
     width = max(len(name) for entries in names.values() for name in entries)
     for i, (heading, entries) in enumerate(names.items()):
-        note = " (after a policy's name: orca:whole,residents)" if heading == "readings" else ""
+        note = NOTES.get(heading, "")
         console.print(f"[bold]{heading}[/bold]{note}")
         console.print(_grid(entries, width=width))
         if i < len(names) - 1:

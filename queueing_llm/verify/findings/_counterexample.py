@@ -45,7 +45,8 @@ class Counterexample:
         """Return Python code that leads the policy of that name to the decision.
 
         Then it asks the policy about that very state. A state that was found by enumeration
-        comes without the way to it.
+        comes without the way to it, and a scheduler of the field cannot be asked about one:
+        there the name stands for the :class:`~queueing_llm.policies.field.FieldSystem`.
         """
         engine = self.trial.engine
         limits = [f"{name}={getattr(engine, name)}" for name in _set_limits(engine)]
@@ -62,6 +63,9 @@ class Counterexample:
             f"played = play({policy}, Trial(engine, ({arrivals},)))",
             f"decision = played.decisions[{len(self.played.decisions) - 1}]",
         ]
+        if self.played.remembers:
+            shown = f"decision.batch, decision.finished  # {self.sentence}"
+            return "\n".join(["import queueing_llm as ql", *way, shown])
         lines = [
             "import numpy as np",
             "import queueing_llm as ql",

@@ -267,3 +267,12 @@ def test_a_scheduler_that_goes_round_to_the_end_is_found_out():
     assert position == 3
     roomier = Trial(engine(3, kv_capacity=8, kv_block_size=2), (Arrival(0, 5, 1),))
     assert play(SYSTEMS["vllm==0.6.3:chunked"], roomier).ending is Ending.FINISHED
+
+
+def test_the_snippet_of_a_scheduler_leads_to_the_decision():
+    report = check_policy(SYSTEMS["vllm==0.11.2"], contracts=["whole_prompt_fits"])
+    found = report["whole_prompt_fits"].counterexample
+    names = {"policy": SYSTEMS["vllm==0.11.2"]}
+    exec(found.snippet(), names)
+    assert names["decision"].batch.tokens.tolist() == found.decision.batch.tokens.tolist()
+    assert names["decision"].state.stored.tolist() == found.state.stored.tolist()
