@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cases
+
 import queueing_llm as ql
 from queueing_llm.policies.field import SYSTEMS
 from queueing_llm.verify import (
@@ -120,6 +122,8 @@ def page(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Return the page about what was found."""
     plays = 3000
     parts = [TEXTS["preface"].format(plays=plays, budgets="1 to 24")]
+    parts += [f"{number}. {case()}" for number, case in enumerate(cases.CASES, start=1)]
+    parts.append("")
     for family, names in columns().items():
         parts += [f"## {family}\n", _table(names, found), ""]
         parts += [_section(name, found[name]) for name in names]

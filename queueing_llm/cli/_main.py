@@ -20,7 +20,7 @@ from queueing_llm.cli._output import complain
 from queueing_llm.cli._region import region
 from queueing_llm.cli._simulate import simulate
 from queueing_llm.cli._verify import verify
-from queueing_llm.errors import InvalidArgument, MissingDependency
+from queueing_llm.errors import ConservationViolated, QueueingLLMError
 
 BAD_INPUT, DEFECT, INTERRUPTED, UNREAD = 2, 70, 130, 141
 
@@ -89,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments, prog_name="queueing-llm", standalone_mode=False
         )
         sys.stdout.flush()
-    except (InvalidArgument, MissingDependency) as error:
+    except ConservationViolated as error:
+        return _report_defect(error)
+    except QueueingLLMError as error:
         return complain(str(error), status=BAD_INPUT)
     except MemoryError as error:
         return complain(f"there is not enough memory for this: {error}", status=BAD_INPUT)

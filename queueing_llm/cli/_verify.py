@@ -263,11 +263,14 @@ def loaded(text: str) -> Policy | FieldSystem:
         systems = {name.partition(":")[0] for name in SYSTEMS}
         return system_named(text) if "==" in text or stem in systems else policy_named(text)
     found: Any = getattr(_module(Path(path)), name, None)
-    if not callable(found):
-        msg = f"{path!r} has no policy {name!r}; accepted: the name of a function in it."
+    if not callable(found) and not isinstance(found, FieldSystem):
+        msg = (
+            f"{path!r} has no policy {name!r}; accepted: the name of a function in it, or of "
+            "a FieldSystem."
+        )
         raise InvalidArgument(msg)
-    policy: Policy = found
-    return policy
+    player: Policy | FieldSystem = found
+    return player
 
 
 def _module(path: Path) -> Any:

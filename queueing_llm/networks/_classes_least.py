@@ -1,5 +1,6 @@
 """The least that requests of a network take from an engine, whatever its policy."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from queueing_llm._validate import decimal
@@ -38,7 +39,8 @@ def least_prices(
     )
     candidates = [
         token_prices(engine, workload, best=best_rate(engine)),
-        resource_prices(engine, workload),
+        # The works below count slots, of which blocks keep more: their prices would not fit.
+        resource_prices(replace(engine, kv_block_size=1), workload),
     ]
     works = {at: least_work(means, at, engine) for at in rates}
     return max(

@@ -134,9 +134,10 @@ def network_load(network: AgentNetwork) -> NetworkLoad:
     -----
     ``least_load`` is a lower bound for every policy: tokens at the best rate of any batch, or
     the prices of all that a request uses where batch size or KV cache limit a batch; what a
-    cached context reads and keeps is left out of it. ``load`` is the limit of policies that
-    fill their batches when they can. The two agree for full batches that are the best ones,
-    without limits and KV reads. Ours; the equations are in arXiv:2504.07347v3.
+    cached context reads and keeps is left out of it, and so are idle slots of KV blocks.
+    ``load`` is the limit of policies that fill their batches when they can. The two agree for
+    full batches that are the best ones, without limits and KV reads. Ours; the equations are
+    in arXiv:2504.07347v3.
 
     Examples
     --------

@@ -13,10 +13,18 @@ from queueing_llm.verify.contracts._contract import Contract
 from queueing_llm.verify.contracts._listed import CONTRACTS
 from queueing_llm.verify.contracts._named import contract_named
 from queueing_llm.verify.findings._counterexample import Counterexample
-from queueing_llm.verify.findings._report import Finding, Outcome, PolicyReport, Support
+from queueing_llm.verify.findings._report import (
+    AGAIN,
+    Finding,
+    Outcome,
+    PolicyReport,
+    Support,
+)
+from queueing_llm.verify.plays._field_play import limits_of
+from queueing_llm.verify.plays._trial import Arrival, Trial
 from queueing_llm.verify.search._search import Survey, smallest_breach, survey
 from queueing_llm.verify.search._small_trials import all_played
-from queueing_llm.verify.search._upgrade import balanced, exhausted, proved
+from queueing_llm.verify.search._upgrade import balanced, blindfolded, exhausted, proved
 
 EFFORTS = ("quick", "thorough", "exhaustive")
 """How hard to look, least first."""
@@ -62,13 +70,15 @@ def check_policy(
     Raises
     ------
     InvalidArgument
-        If the policy cannot be called or a word is not known.
+        If the policy cannot be called or a word is not known, or if a scheduler of the field
+        cannot be built for that engine.
 
     Notes
     -----
     The states are those that the policy itself comes to from an empty engine, under up to
     six requests. A contract is never reported as violated because of states that cannot
-    happen. There is no time limit: a policy that never answers is waited for.
+    happen. A play is cut short after 500 decisions; whether all would be finished is not
+    tested by it then. There is no time limit: a policy that never answers is waited for.
 
     Examples
     --------
@@ -81,10 +91,17 @@ def check_policy(
     if not isinstance(policy, FieldSystem):
         check_callable(policy)
     check(seed, "seed", Seed)
+    given: object = engine
+    if given is not None and not isinstance(given, Engine):
+        msg = f"engine must be an Engine or None, got engine={engine!r}."
+        raise InvalidArgument(msg)
     if effort not in EFFORTS:
         hint = nearest(str(effort), EFFORTS)
         msg = f"effort must be one of three words, got effort={effort!r}: {hint}."
         raise InvalidArgument(msg)
+    if isinstance(policy, FieldSystem) and engine is not None:
+        # What refuses to be built at all would leave everything undecided, without a reason.
+        policy.build(limits_of(Trial(engine, (Arrival(0, 1, 1),))))
     chosen = _chosen(contracts)
     sampled = [contract for contract in chosen if contract.about != "whole"]
     seen = survey(policy, sampled, engine=engine, plays=PLAYS[effort], seed=seed)
@@ -100,7 +117,8 @@ def check_policy(
     if isinstance(policy, FieldSystem):
         if effort == "exhaustive":
             findings = all_played(policy, findings, engine=engine)
-        return PolicyReport(policy.name, tuple(findings))
+        findings = [blindfolded(finding) for finding in findings]
+        return PolicyReport(policy.name, tuple(findings), turned_away=seen.refused)
     findings = [balanced(finding) for finding in findings]
     if effort == "exhaustive":
         findings = exhausted(policy, findings, engine=engine)
@@ -111,13 +129,18 @@ def check_policy(
 def _chosen(contracts: Sequence[Contract | str] | None) -> tuple[Contract, ...]:
     if contracts is None:
         return tuple(CONTRACTS.values())
-    if isinstance(contracts, str) or not contracts:
+    if not isinstance(contracts, Sequence) or isinstance(contracts, str) or not contracts:
         msg = f"contracts must be a list of contracts or their names, got {contracts!r}."
         raise InvalidArgument(msg)
     named = [
         found if isinstance(found, Contract) else contract_named(found) for found in contracts
     ]
-    return tuple({contract.name: contract for contract in named}.values())
+    different: dict[str, Contract] = {}
+    for contract in named:
+        if different.setdefault(contract.name, contract) is not contract:
+            msg = f"contracts must have different names, got two called {contract.name!r}."
+            raise InvalidArgument(msg)
+    return tuple(different.values())
 
 
 def _finding(contract: Contract, seen: Survey, broken: Counterexample | None) -> Finding:
@@ -126,13 +149,13 @@ def _finding(contract: Contract, seen: Survey, broken: Counterexample | None) ->
         outcome, support, basis = Outcome.VIOLATED, Support.COUNTEREXAMPLE, broken.sentence
     elif contract.name in seen.broken:
         outcome, support = Outcome.UNDECIDED, Support.NONE
-        basis = "broken once and kept when the same requests were played again"
+        basis = AGAIN
     elif count == 0:
         outcome, support = Outcome.UNDECIDED, Support.NONE
         basis = f"none of {seen.plays} trials had an answer that it is about"
     else:
         outcome, support = Outcome.HOLDS, Support.TESTED
-        basis = f"{count:,} different decisions in {seen.plays:,} trials"
+        basis = f"{count:,} different decisions in {seen.trials}"
     return Finding(contract, outcome, support, basis, broken, tested=count)
 
 

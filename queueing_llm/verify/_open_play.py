@@ -124,7 +124,8 @@ class OpenPlay:
             If a contract is broken, with the way there.
         """
         work = self.so_far().trial.work_tokens
-        most = self._arrivals[-1].step + 2 * work + SPARE_STEPS
+        last = self._arrivals[-1].step if self._arrivals else 0
+        most = last + 2 * work + SPARE_STEPS
         while self.is_asking and self._now < most:
             self.step()
         if self._is_over:

@@ -48,6 +48,7 @@ def engines(
     *,
     least_capacity: int = 2,
     most_capacity: int = 24,
+    least_budget: int = 1,
     most_budget: int = SMALL_BUDGET,
     most_block_size: int = 1,
 ) -> Engine:
@@ -60,8 +61,10 @@ def engines(
     least_capacity, most_capacity : int
         Ends of the range of KV capacities [tokens], where there is a cache that can fill up;
         rounded up to whole blocks.
-    most_budget, most_block_size : int
-        Most tokens in a batch, and in a block of such a cache [tokens].
+    least_budget, most_budget : int
+        Ends of the range of token budgets [tokens].
+    most_block_size : int
+        Most tokens in a block of such a cache [tokens].
 
     Examples
     --------
@@ -70,7 +73,7 @@ def engines(
     >>> find(engines(), lambda engine: engine.token_budget >= 3).token_budget
     3
     """
-    budget = draw(st.integers(1, most_budget))
+    budget = draw(st.integers(least_budget, most_budget))
     places = draw(st.none() | st.integers(1, 4))
     capacity = draw(st.none() | st.integers(least_capacity, most_capacity))
     block = 1 if capacity is None else draw(st.integers(1, most_block_size))
@@ -91,6 +94,7 @@ def trials(
     classes: int = 1,
     most_budget: int = SMALL_BUDGET,
     most_block_size: int = 1,
+    whole: bool = False,
 ) -> Trial:
     """Draw up to six requests and the engine that serves them.
 
@@ -104,6 +108,10 @@ def trials(
         How many classes, or tenants, the requests may be of.
     most_budget, most_block_size : int
         As for :func:`engines`, if the engine is drawn.
+    whole : bool
+        Whether a batch has room for any one of the requests, prompt and output, as engines
+        that do not cut prompts want it, and hardly for two; they come close together. The
+        budget may exceed ``most_budget`` then.
 
     Raises
     ------
@@ -119,11 +127,14 @@ def trials(
     """
     check(classes, "classes", Classes)
     longest = 2**31 if engine is None else _longest(engine)
+    if whole and engine is not None:
+        longest = max(2, min(longest, engine.token_budget))
     prompts = st.integers(1, min(longest - 1, SMALL_BUDGET + 1))
     if engine is not None and engine.token_budget > SMALL_BUDGET:
         prompts |= st.integers(1, min(longest - 1, 2 * engine.token_budget))
     owners = st.just(0) if classes == 1 else st.integers(0, classes - 1)
-    row = st.tuples(st.integers(0, 3), prompts, st.integers(1, 6), owners)
+    gaps = st.integers(0, 1 if whole else 3)
+    row = st.tuples(gaps, prompts, st.integers(1, 6), owners)
     # Half of the trials are crowded; Hypothesis shrinks them into the first kind.
     few = st.lists(row, min_size=1, max_size=MOST_REQUESTS)
     crowded = st.lists(row, min_size=MOST_REQUESTS - 2, max_size=MOST_REQUESTS)
@@ -137,7 +148,8 @@ def trials(
         drawn = engines(
             least_capacity=needed,
             most_capacity=needed + SLACK,
-            most_budget=most_budget,
+            least_budget=needed if whole else 1,
+            most_budget=needed + 2 if whole else most_budget,
             most_block_size=most_block_size,
         )
         engine = draw(drawn)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def load():
+    sys.path.insert(0, str(DOCS))  # as for a script: its folder comes first
     spec = importlib.util.spec_from_file_location("findings", DOCS / "findings.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -66,9 +66,12 @@ class FieldSystem:
     settings : callable or None
         From those limits to the configuration that the scheduler is made of, where the code
         of the system itself can be started from it, too.
+    reads_priority : bool
+        Whether the priority of a request, its class in a trial, changes what is done.
     """
 
     name: str
     build: Build
     known_by: str
     settings: Callable[[Limits], Any] | None = None
+    reads_priority: bool = False

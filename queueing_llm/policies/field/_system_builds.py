@@ -6,6 +6,7 @@ a counterpart among the limits are left as the system has them.
 
 from typing import Any, Literal
 
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.policies._contract import blocks_for
 from queueing_llm.policies.field._engine_door import EngineDoor
 from queueing_llm.policies.field._faster_transformer import (
@@ -85,9 +86,9 @@ def vllm_v0(limits: Limits, *, chunked: bool) -> AbstractScheduler:
 def sglang_config(
     limits: Limits, *, mixed: bool = False, with_defects: bool = True
 ) -> SglangConfig:
-    """Return settings of SGLang, whose pages are of one token whatever the blocks are."""
+    """Return settings of SGLang, whose pages are of one token."""
     return SglangConfig(
-        _kv_tokens(limits),
+        _kv_tokens_alone(limits),
         limits.places,
         chunked_prefill_size=limits.token_budget,
         mixed=mixed,
@@ -141,7 +142,7 @@ def vidur_lightllm(limits: Limits) -> AbstractScheduler:
     return VidurLightllmScheduler(
         VidurLightllmConfig(
             limits.places,
-            num_blocks=_kv_tokens(limits),
+            num_blocks=_kv_tokens_alone(limits),
             max_tokens_in_batch=limits.token_budget,
         )
     )
@@ -185,6 +186,7 @@ def faster_transformer(
     limits: Limits, *, finished_rows: Literal["stay", "drop"] = "stay"
 ) -> AbstractScheduler:
     """Return FasterTransformer, which knows no token budget."""
+    _refuse_blocks(limits)
     config = FasterTransformerConfig(
         limits.places, kv_tokens=limits.kv_capacity, finished_rows=finished_rows
     )
@@ -193,7 +195,7 @@ def faster_transformer(
 
 def orca(limits: Limits) -> AbstractScheduler:
     """Return Orca, which knows no token budget."""
-    return OrcaScheduler(OrcaConfig(limits.places, _kv_tokens(limits)))
+    return OrcaScheduler(OrcaConfig(limits.places, _kv_tokens_alone(limits)))
 
 
 def _places_of_vllm(limits: Limits) -> int:
@@ -203,6 +205,22 @@ def _places_of_vllm(limits: Limits) -> int:
 
 def _kv_tokens(limits: Limits) -> int:
     return limits.blocks * limits.kv_block_size
+
+
+def _kv_tokens_alone(limits: Limits) -> int:
+    """Return the tokens of a cache that has no blocks."""
+    _refuse_blocks(limits)
+    return _kv_tokens(limits)
+
+
+def _refuse_blocks(limits: Limits) -> None:
+    """Refuse a cache in blocks: a system that counts tokens would seem to overfill it."""
+    if limits.kv_capacity is not None and limits.kv_block_size != 1:
+        msg = (
+            "kv_block_size must be 1, since this system counts its KV cache in tokens, got "
+            f"kv_block_size={limits.kv_block_size}."
+        )
+        raise InvalidArgument(msg)
 
 
 def _model_length(limits: Limits, *, whole_prompts: bool) -> int:

@@ -33,7 +33,10 @@ def _vllm() -> Iterator[FieldSystem]:
         for setting, others, runs in chosen:
             known_by = _repeats(runs, of=f"vLLM {version}")
             made = partial(build, **others)
-            yield FieldSystem(name + setting, made, known_by, partial(set_up, **others))
+            started = partial(set_up, **others)
+            yield FieldSystem(
+                name + setting, made, known_by, started, reads_priority="policy" in others
+            )
     name = "vllm==0.6.3"
     for setting, chunked, runs in (("", False, 56), (":chunked", True, 64)):
         known_by = _repeats(runs, of="vLLM 0.6.3")

@@ -251,7 +251,7 @@ class Reference:
         decode = int(server.part.engine.decode_steps(branch.output))
         self._order += 1
         cached = branch.context - branch.fresh
-        _check_memory(server.part, tokens=cached + prompt + decode)
+        _check_memory(server.part, tokens=cached + prompt + decode, cached=cached)
         rank = (int(ways.queue[way]), 1, self._order)
         server.join(_Request(branch, rank, prompt, decode, cached), self.branches.clock)
 
@@ -275,11 +275,21 @@ class Reference:
             self._samples.append((totals, engines, visits))
 
 
-def _check_memory(part: NetworkEngine, *, tokens: int) -> None:
+def _check_memory(part: NetworkEngine, *, tokens: int, cached: int) -> None:
     capacity = part.engine.kv_capacity
-    if capacity is not None and tokens > capacity:
+    if capacity is None:
+        return
+    if tokens > capacity:
         msg = (
             f"a request holds {tokens} tokens with its context, more than "
             f"kv_capacity={capacity} of engine {part.name!r}: raise it or shorten the request."
+        )
+        raise InvalidArgument(msg)
+    if cached:
+        # It would take memory as the request starts, but no policy is told of it before.
+        msg = (
+            f"prefix_cache_hit must be 0 at engine {part.name!r}, whose kv_capacity={capacity} "
+            f"cannot be kept by policies that do not know of cached context, got a request "
+            f"with {cached} tokens of it."
         )
         raise InvalidArgument(msg)

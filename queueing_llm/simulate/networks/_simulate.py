@@ -81,8 +81,8 @@ def simulate_network(
     Raises
     ------
     InvalidArgument
-        If an argument is out of range, a request can never fit, or a policy answers an
-        illegal batch.
+        If an argument is out of range, a request can never fit, cached context comes to an
+        engine with a ``kv_capacity``, or a policy answers an illegal batch.
     ConservationViolated
         If tokens or sessions are lost or invented; this would be a defect of the simulator.
 

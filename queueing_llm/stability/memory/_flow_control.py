@@ -66,8 +66,9 @@ def flow_control(
     ----------
     lifetimes : sequence of number
         :math:`w_k`, slots that a request of a class holds, summed over its batches
-        [token batches/request]: :func:`kv_lifetime` of requests that are all alike, or
-        :math:`l o + o (o + 1) / 2` where prompts take no batch of their own.
+        [token batches/request]: :func:`kv_lifetime` of requests that are all alike, whatever
+        the blocks; or, in single slots, :math:`l o + o (o + 1) / 2` where prompts take no
+        batch of their own.
     budgets : sequence of int
         :math:`b_k` [requests/batch].
     arrivals_per_batch : sequence of number

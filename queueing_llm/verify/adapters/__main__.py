@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen, say))
-    except QueueingLLMError as error:
+    except (QueueingLLMError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
 

@@ -39,13 +39,22 @@ def add_commands(commands: Any) -> None:
     compare = commands.add_parser(
         "fuzz", parents=[options], help="compare the rule model with the real code"
     )
-    compare.add_argument("--workloads", type=int, default=200)
+    compare.add_argument("--workloads", type=_positive, default=200)
     compare.set_defaults(run=run_fuzz)
     record = commands.add_parser(
         "record", parents=[options], help="write what the real code does to a file"
     )
     record.add_argument("folder", help="gets a file with the name of the system")
     record.set_defaults(run=run_record)
+
+
+def _positive(text: str) -> int:
+    """Return a number of workloads; none at all would differ in nothing."""
+    number = int(text)
+    if number < 1:
+        msg = f"must be at least 1, got {number}"
+        raise argparse.ArgumentTypeError(msg)
+    return number
 
 
 def run_fuzz(chosen: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -59,10 +68,13 @@ def run_fuzz(chosen: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 def run_record(chosen: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Record random workloads."""
+    folder = Path(chosen.folder)
+    # Now, since what cannot be written should not be played first.
+    folder.mkdir(parents=True, exist_ok=True)
     drawn = random_workloads(chosen.system, number=TO_CHOOSE_FROM, seed=chosen.seed)
     with open_worker(chosen.system, environment=chosen.environment) as worker:
         recording = recorded(chosen.system, played_live(worker), drawn, python=worker.python)
-    path = Path(chosen.folder) / f"{chosen.system.replace('==', '-')}.json"
+    path = folder / f"{chosen.system.replace('==', '-')}.json"
     write_recording(recording, path)
     say(f"{path}: {len(recording.runs)} runs, {path.stat().st_size} bytes")
     return 0

@@ -12,8 +12,8 @@ from queueing_llm.policies.field import (
     FieldStep,
     FieldSystem,
     Limits,
+    SglangConfig,
     VllmV0Config,
-    VllmV1Config,
     system_named,
 )
 from queueing_llm.verify.adapters._environment import installation_of, place_of
@@ -42,9 +42,9 @@ def open_worker(system: str, *, environment: str | Path, **patience: float) -> W
     Raises
     ------
     InvalidArgument
-        If the system is unknown or not in the folder.
+        If the system is unknown or not in the folder, or the interpreter does not have it.
     LiveFailure
-        If it does not start, or is not what it should be.
+        If what the folder has does not start, or is not what it should be.
 
     Examples
     --------
@@ -56,7 +56,16 @@ def open_worker(system: str, *, environment: str | Path, **patience: float) -> W
     place = place_of(system, environment=environment)
     driver = Path(__file__).with_name("_workers") / installation_of(system).driver
     command = command_for(driver, python=place.python, path=place.path)
-    return Worker(command, system, **patience)
+    try:
+        return Worker(command, system, **patience)
+    except LiveFailure as failure:
+        if not Path(environment).is_file():
+            raise
+        msg = (
+            f"environment must be a folder, or a Python interpreter that has {system}, got "
+            f"{str(environment)!r}: {failure}"
+        )
+        raise InvalidArgument(msg) from failure
 
 
 @final
@@ -145,8 +154,8 @@ def live_system(worker: Worker, *, model: str = "") -> FieldSystem:
     Returns
     -------
     FieldSystem
-        Each of its schedulers replaces the one before in the worker. Requests that an engine
-        of vLLM would not let in, since none is started for so long ones, are refused.
+        Each of its schedulers replaces the one before in the worker. Requests that its engine
+        would not let in, since they are too long for it, are refused.
 
     Raises
     ------
@@ -169,21 +178,20 @@ def live_system(worker: Worker, *, model: str = "") -> FieldSystem:
 
     def build(limits: Limits) -> AbstractScheduler:
         config = settings(limits)
-        scheduler, length = LiveScheduler(worker, config), _model_length(config)
-        if length is None:
-            return scheduler
-        return EngineDoor(scheduler, max_model_len=length)
+        length = _model_length(config)
+        return EngineDoor(LiveScheduler(worker, config), max_model_len=length)
 
     known_by = f"the code of {worker.system} itself, driven without a model"
-    return FieldSystem(f"{named.name}, live", build, known_by)
+    name, by_priority = f"{named.name}, live", named.reads_priority
+    return FieldSystem(name, build, known_by, reads_priority=by_priority)
 
 
-def _model_length(config: Config) -> int | None:
-    """Return the longest request that an engine of vLLM would be started for."""
-    if not isinstance(config, VllmV0Config | VllmV1Config):
-        return None
+def _model_length(config: Config) -> int:
+    """Return the longest request that the engine would let in."""
+    if isinstance(config, SglangConfig):
+        return config.kv_tokens - 1
     blocks = config.num_blocks if isinstance(config, VllmV0Config) else config.usable_blocks
-    length = blocks * config.block_size
+    length: int = blocks * config.block_size
     return (
         length if config.enable_chunked_prefill else min(length, config.max_num_batched_tokens)
     )

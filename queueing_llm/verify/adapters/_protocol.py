@@ -138,7 +138,7 @@ def answer_of(line: bytes) -> dict[str, Any]:
     """
     try:
         answer = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         msg = f"the worker has to answer with a JSON object on a line, got {_short(line)}."

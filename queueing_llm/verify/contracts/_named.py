@@ -33,7 +33,11 @@ def contract_named(name: str) -> Contract:
     >>> contract_named("Token-Budget").source
     '(6d) of arXiv:2504.07347v3'
     """
-    word = name.strip().lower().replace("-", "_").replace(" ", "_")
+    given: object = name
+    if not isinstance(given, str):
+        msg = f"a contract must be a Contract or the name of one, got {name!r}."
+        raise InvalidArgument(msg)
+    word = given.strip().lower().replace("-", "_").replace(" ", "_")
     if word not in CONTRACTS:
         msg = f"there is no contract {name!r}: {nearest(word, CONTRACTS)}."
         raise InvalidArgument(msg)

@@ -8,12 +8,14 @@ position of the decision that breaks the contract and what is wrong, or None.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from queueing_llm.policies.field import FieldSystem
 from queueing_llm.verify.plays._decision import Decision, Play
 from queueing_llm.verify.plays._field_play import Name, Told, field_steps
+from queueing_llm.verify.plays._play import MANY_DECISIONS
 from queueing_llm.verify.plays._trial import Arrival, Trial
 
 Breach = tuple[int, str] | None
@@ -47,7 +49,8 @@ def blind_to_output_lengths(system: FieldSystem, played: Play) -> Breach:
         again = _decisions(system, trial, told=told)
         # In its last step the request is not done yet: the batch was formed without knowing.
         alike = _until_done(before, number)
-        found = _first_difference(alike, again, what=f"with a longer output of {number}")
+        what = f"with a longer output of {number}"
+        found = _first_difference(alike, again, what=what, but=number)
         if found is not None:
             return found
     return None
@@ -67,6 +70,8 @@ def blind_to_the_young(system: FieldSystem, played: Play) -> Breach:
         if now.batch is None or then is None or then.batch is None:
             continue
         old = now.batch.tokens[np.isin(now.state.request, then.state.request)]
+        if len(old) != len(then.batch.tokens):
+            continue  # it did not do the same before, which says nothing about the young
         taken = old < then.batch.tokens
         if taken.any():
             i = int(np.argmax(taken))
@@ -80,7 +85,7 @@ def blind_to_the_young(system: FieldSystem, played: Play) -> Breach:
 def _decisions(
     system: FieldSystem, trial: Trial, *, name: Name = str, told: Told = None
 ) -> list[Decision]:
-    outcomes = field_steps(system, trial, name=name, told=told)
+    outcomes = islice(field_steps(system, trial, name=name, told=told), MANY_DECISIONS)
     return [outcome for outcome in outcomes if isinstance(outcome, Decision)]
 
 
@@ -104,11 +109,17 @@ def _until_done(decisions: Iterable[Decision], number: int) -> list[Decision]:
 
 
 def _first_difference(
-    decisions: Iterable[Decision], others: Iterable[Decision], *, what: str
+    decisions: Iterable[Decision],
+    others: Iterable[Decision],
+    *,
+    what: str,
+    but: int | None = None,
 ) -> Breach:
+    """Return where two plays come apart, except that one request may end earlier in one."""
     for i, (one, other) in enumerate(zip(decisions, others, strict=False)):
         if one.batch is None or other.batch is None:
-            if one.failure != other.failure:
+            # What is said of a failure may hold names, so only that there is one counts.
+            if one.batch is not other.batch:
                 return i, f"{one.failure or 'a batch'}, but {other.failure or 'one'} {what}"
             continue
         tokens, again = one.batch.tokens.tolist(), other.batch.tokens.tolist()
@@ -117,4 +128,7 @@ def _first_difference(
         lost, gone = (np.asarray(d.batch.preempted).tolist() for d in (one, other) if d.batch)
         if lost != gone:
             return i, f"preempts {lost}, but {gone} {what}"
+        done, ended = (sorted((d.finished or frozenset()) - {but}) for d in (one, other))
+        if done != ended:
+            return i, f"calls {done} done, but {ended} {what}"
     return None

@@ -63,8 +63,9 @@ class Counterexample:
             f"played = play({policy}, Trial(engine, ({arrivals},)))",
             f"decision = played.decisions[{len(self.played.decisions) - 1}]",
         ]
+        wrong = " ".join(self.sentence.split())  # an exception may have said it in lines
         if self.played.remembers:
-            shown = f"decision.batch, decision.finished  # {self.sentence}"
+            shown = f"decision.batch, decision.finished  # {wrong}"
             return "\n".join(["import queueing_llm as ql", *way, shown])
         lines = [
             "import numpy as np",
@@ -74,7 +75,7 @@ class Counterexample:
             "state = ql.EngineState(",
             *columns,
             ")",
-            f"answer = {policy}(state)  # {self.sentence}",
+            f"answer = {policy}(state)  # {wrong}",
         ]
         return "\n".join(lines)
 

@@ -76,6 +76,15 @@ class Finding:
     tested: int = 0
 
 
+AGAIN = "broken once and kept when the same requests were played again"
+"""Why a contract that was seen to be broken is undecided."""
+
+
+def was_broken(finding: Finding) -> bool:
+    """Whether a contract was seen to be broken, be it that it was kept the next time."""
+    return finding.outcome is Outcome.VIOLATED or finding.basis == AGAIN
+
+
 def broken_by(found: Counterexample, finding: Finding) -> Finding:
     """Return a finding as violated, by what was found after it."""
     outcome, support = Outcome.VIOLATED, Support.COUNTEREXAMPLE
@@ -95,10 +104,13 @@ class PolicyReport:
         Name of the policy.
     findings : tuple of Finding
         One per contract.
+    turned_away : int
+        Trials that a scheduler of the field did not take: its door refused a request.
     """
 
     policy: str
     findings: tuple[Finding, ...]
+    turned_away: int = 0
 
     def __getitem__(self, name: str) -> Finding:
         """Return the finding about the contract of that name."""
@@ -169,7 +181,7 @@ def _of_theorem_2(report: PolicyReport) -> str:
     return (
         "Work-conserving and first come, first served: throughput-optimal on engines without "
         f"limits whose full batches are their best, by Theorem 2(b) of {PAPER}, as far as its "
-        f"hypotheses are {_weakest(needed)}."
+        f"hypotheses are {_weakest(needed)}{_for_whom(report)}."
     )
 
 
@@ -185,9 +197,13 @@ def _of_starvation(report: PolicyReport) -> list[str]:
     sentence = (
         "No starvation: a request waits at most as many steps as older requests have tokens "
         "left to compute, recomputation included, as far as that is "
-        f"{_weakest([oldest, moving])}."
+        f"{_weakest([oldest, moving])}{_for_whom(report)}."
     )
     return [sentence]
+
+
+def _for_whom(report: PolicyReport) -> str:
+    return ", and for requests that it lets in" if report.turned_away else ""
 
 
 def _violated(report: PolicyReport) -> list[Contract]:

@@ -77,7 +77,8 @@ def save_counterexamples(report: PolicyReport, folder: str | Path) -> tuple[Path
     Parameters
     ----------
     report : PolicyReport
-        What was found out.
+        What was found out. A contract about the policy as a whole, such as ``drift``, plays
+        on an engine of its own, and gets no file.
     folder : str or Path
         Where to; it is made if it is not there.
 
@@ -103,7 +104,7 @@ def save_counterexamples(report: PolicyReport, folder: str | Path) -> tuple[Path
     """
     written = []
     for finding in report.findings:
-        if finding.counterexample is None:
+        if finding.counterexample is None or finding.contract.about == "whole":
             continue
         document = _document(finding)
         word = re.sub(r"\W+", "-", finding.contract.name).strip("-")
@@ -191,6 +192,9 @@ def _document(finding: Finding) -> dict[str, Any]:
     if found is None:
         msg = f"finding must have a counterexample, got {contract.name}: {finding.basis}."
         raise InvalidArgument(msg)
+    if contract.about == "whole":
+        msg = f"contract must be about decisions or a run to be saved, got {contract.name!r}."
+        raise InvalidArgument(msg)
     known = _by_name(contract.name)
     if known is not None and not _are_alike(known, contract):
         msg = f"contract must have a name of its own, got {contract.name!r}, a listed one's."
@@ -213,6 +217,9 @@ def _by_name(name: str) -> Contract | None:
 def _contract(name: Any, given: Iterable[Contract], *, path: str | Path) -> Contract:
     own = {contract.name: contract for contract in given}
     found = own.get(name) or _by_name(str(name))
+    if found is not None and found.about == "whole":
+        msg = f"contract {found.name!r} is about a policy as a whole and is not replayed."
+        raise InvalidArgument(msg)
     if found is None:
         msg = (
             f"counterexample {str(path)!r} is about {name!r}, which its name does not make: "

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from queueing_llm.verify.contracts._contract import Contract
 from queueing_llm.verify.findings._report import Finding, Outcome, Support
 from queueing_llm.verify.plays._ask import broken_rule
 from queueing_llm.verify.plays._decision import Play
-from queueing_llm.verify.plays._play import play, policy_steps, recorded
+from queueing_llm.verify.plays._play import begun
 from queueing_llm.verify.plays._trial import Trial
 from queueing_llm.verify.search._search import smallest_breach, survey
 
@@ -147,9 +146,7 @@ def certified(
 
 def _begun(policy: Policy | FieldSystem, trial: Trial) -> Play:
     """Play a trial for a while: a crowd may be busy for many thousands of steps."""
-    if isinstance(policy, FieldSystem):
-        return play(policy, trial)
-    return recorded(islice(policy_steps(policy, trial), MOST_DECISIONS), trial)
+    return begun(policy, trial, most_decisions=MOST_DECISIONS)
 
 
 def _first_illegal(played: Play) -> tuple[int, str] | None:

@@ -15,7 +15,6 @@ import numpy as np
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.policies import Batch, EngineState
 from queueing_llm.policies.field import (
-    AbstractScheduler,
     FieldRequest,
     FieldStep,
     FieldSystem,
@@ -26,8 +25,10 @@ from queueing_llm.verify.plays._decision import Decision, Ending
 from queueing_llm.verify.plays._trial import Arrival, Trial
 
 SPARE_STEPS = 64
-IDLE_STEPS = 32
+IDLE_STEPS = 128
 """Empty steps in a row after which nobody waits for a scheduler any more."""
+MOST_TOKENS = 2**53
+"""No scheduler means more tokens for a request in one step."""
 
 Name: TypeAlias = Callable[[int], str]
 Told: TypeAlias = Sequence[int] | None
@@ -75,25 +76,31 @@ def field_steps(
         return
     numbers: dict[str, int] = {}
     last = trial.arrivals[-1].step if trial.arrivals else 0
-    idle = 0
-    for step in range(last + 3 * trial.work_tokens + SPARE_STEPS):
+    most, idle, step, spent = last + 3 * trial.work_tokens + SPARE_STEPS, 0, -1, 0
+    while spent < most:
+        step += 1
         while upcoming and upcoming[0].step <= step:
             arrival, number = upcoming.pop(0), len(numbers)
             numbers[name(number)] = number
-            most = None if told is None else told[number]
-            request = _request(arrival, number, name(number), most)
-            if not _is_let_in(scheduler, request):
+            promised = None if told is None else told[number]
+            request = _request(arrival, number, name(number), promised)
+            books.join(arrival)
+            try:
+                scheduler.add(request)
+            except InvalidArgument:
                 yield Ending.REFUSED
                 return
-            books.join(arrival)
+            except Exception as error:  # whatever a scheduler raises is a finding about it
+                yield _unread(step, books.state(), _raised(error))
+                yield Ending.ILLEGAL
+                return
         if books.is_empty and not upcoming:
             return
         state = books.state()
         try:
             done = scheduler.step()
         except Exception as error:  # whatever a scheduler raises is a finding about it
-            failure = f"it raised {type(error).__name__}: {error}"
-            yield Decision(step, state, None, failure, finished=frozenset())
+            yield _unread(step, state, _raised(error))
             yield Ending.ILLEGAL
             return
         decision = _entered(step, state, done, numbers)
@@ -104,6 +111,7 @@ def field_steps(
             return
         books.serve(decision.batch)
         idle = 0 if decision.batch.tokens.any() or upcoming else idle + 1
+        spent += idle == 0
         if idle == IDLE_STEPS:
             yield Ending.STALLED
             return
@@ -141,29 +149,34 @@ def _request(arrival: Arrival, number: int, name: str, most: int | None) -> Fiel
     )
 
 
-def _is_let_in(scheduler: AbstractScheduler, request: FieldRequest) -> bool:
-    try:
-        scheduler.add(request)
-    except InvalidArgument:
-        return False
-    return True
+def _raised(error: Exception) -> str:
+    return f"it raised {type(error).__name__}: {error}"
 
 
-def _entered(
-    step: int, state: EngineState, done: FieldStep, numbers: dict[str, int]
+def _unread(
+    step: int, state: EngineState, failure: str, *, finished: frozenset[int] = frozenset()
 ) -> Decision:
+    """Return a decision that cannot be read as a batch."""
+    return Decision(step, state, None, failure, finished=finished)
+
+
+def _entered(step: int, state: EngineState, done: object, numbers: dict[str, int]) -> Decision:
     """Return what a scheduler did as a decision about the requests of a state."""
+    if not isinstance(done, FieldStep):
+        return _unread(step, state, f"it returned {done!r}, which is no FieldStep")
     present = state.request.tolist()
     here = {name for name, number in numbers.items() if number in present}
     finished = frozenset(numbers[name] for name in done.finished if name in numbers)
     named = [*done.tokens, *done.preempted, *done.finished]
-    for wrong, why in (
-        ([name for name in named if name not in here], "is not there"),
-        ([name for name, tokens in done.tokens.items() if tokens < 0], "gets less than 0"),
-    ):
-        if wrong:
-            failure = f"it names request {wrong[0]!r}, which {why}"
-            return Decision(step, state, None, failure, finished=finished)
+    wrong = [(name, "is not there") for name in named if name not in here]
+    wrong += [
+        (name, f"gets {tokens!r} tokens, no integer from 0 to 2**53")
+        for name, tokens in done.tokens.items()
+        if not isinstance(tokens, int | np.integer) or not 0 <= tokens <= MOST_TOKENS
+    ]
+    if wrong:
+        failure = f"it names request {wrong[0][0]!r}, which {wrong[0][1]}"
+        return _unread(step, state, failure, finished=finished)
     served = {numbers[name]: tokens for name, tokens in done.tokens.items()}
     lost = {numbers[name] for name in done.preempted}
     batch = Batch(

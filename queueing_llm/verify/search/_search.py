@@ -16,7 +16,7 @@ from queueing_llm.verify.contracts._contract import BatchCheck, Contract
 from queueing_llm.verify.findings._counterexample import Counterexample
 from queueing_llm.verify.plays._books import LIMITS, state_key, victims
 from queueing_llm.verify.plays._decision import Ending, Play
-from queueing_llm.verify.plays._play import play
+from queueing_llm.verify.plays._play import MANY_DECISIONS, begun
 from queueing_llm.verify.plays._trial import Trial
 from queueing_llm.verify.search._shrink import FEW, shrunk
 
@@ -31,6 +31,11 @@ ENOUGH_STARTS = 3
 """A policy with a memory need not break a contract again, so there are a few."""
 
 
+def one_of_many(policy: Policy | FieldSystem, trial: Trial) -> Play:
+    """Play a trial that is one of many."""
+    return begun(policy, trial, most_decisions=MANY_DECISIONS)
+
+
 @final
 @dataclass(slots=True, eq=False)
 class Survey:
@@ -42,6 +47,8 @@ class Survey:
         What the plays are checked against.
     plays : int
         How many there were.
+    refused : int
+        In how many of them a scheduler turned a request away, which ends a play.
     known : set
         States with their answers, each of which is checked once.
     tested : dict of str to int
@@ -55,10 +62,17 @@ class Survey:
 
     contracts: Sequence[Contract]
     plays: int = 0
+    refused: int = 0
     known: set[Any] = field(default_factory=set)
     tested: dict[str, int] = field(default_factory=dict)
     starts: dict[tuple[str, bool], list[Trial]] = field(default_factory=dict)
     replays: dict[Any, Play] = field(default_factory=dict)
+
+    @property
+    def trials(self) -> str:
+        """How many trials there were, and how many a scheduler did not take as they were."""
+        turned_away = f", {self.refused:,} of which it turned away" if self.refused else ""
+        return f"{self.plays:,} trials{turned_away}"
 
     @property
     def broken(self) -> set[str]:
@@ -68,6 +82,7 @@ class Survey:
     def add(self, policy: Policy | FieldSystem, played: Play) -> None:
         """Check one more play; a state and its answer are checked once."""
         self.plays += 1
+        self.refused += played.ending is Ending.REFUSED
         skip, fresh = set(), []
         for i, decision in enumerate(played.decisions):
             batch = decision.batch
@@ -122,36 +137,54 @@ def survey(
     plays: int,
     seed: int,
     drawn: "SearchStrategy[Trial] | None" = None,
-    player: Player = play,
+    player: Player = one_of_many,
 ) -> Survey:
     """Play random trials, the usual ones or those drawn, and check every contract on each."""
-    from hypothesis import find
-    from hypothesis.errors import NoSuchExample
-
     from queueing_llm.verify.strategies import trials
 
     seen = Survey(contracts)
     if not contracts:
         return seen
 
-    def check(trial: Trial) -> bool:
+    def add(trial: Trial) -> None:
         seen.add(policy, player(policy, trial))
+
+    usual, classes = trials(engine=engine, classes=TENANTS), TENANTS
+    if isinstance(policy, FieldSystem):
+        # A class is a priority here, and blocks are what is counted. With whole prompts a
+        # budget for the longest request is needed.
+        classes = TENANTS if policy.reads_priority else 1
+        usual = trials(
+            engine=engine,
+            classes=classes,
+            most_budget=LARGE_BUDGET,
+            most_block_size=LARGE_BLOCK,
+        )
+    _draw(usual if drawn is None else drawn, add, plays=plays, seed=seed)
+    if seen.refused and drawn is None:
+        # What was turned away has tested little: as many again that should be let in.
+        fitting = trials(
+            engine=engine, classes=classes, most_block_size=LARGE_BLOCK, whole=True
+        )
+        _draw(fitting, add, plays=seen.refused, seed=seed)
+    return seen
+
+
+def _draw(
+    drawn: "SearchStrategy[Trial]", add: Callable[[Trial], None], *, plays: int, seed: int
+) -> None:
+    """Let so many trials be looked at."""
+    from hypothesis import find
+    from hypothesis.errors import NoSuchExample
+
+    def looked_at(trial: Trial) -> bool:
+        add(trial)
         return False
 
-    usual = trials(engine=engine, classes=TENANTS)
-    if isinstance(policy, FieldSystem):
-        # It reads the class of a request as its priority, and blocks are what it counts. With
-        # whole prompts it needs a budget for the longest request.
-        usual = trials(engine=engine, most_budget=LARGE_BUDGET, most_block_size=LARGE_BLOCK)
     try:
-        find(
-            usual if drawn is None else drawn,
-            check,
-            settings=_effort(plays),
-            random=Random(seed),
-        )
+        find(drawn, looked_at, settings=_effort(plays), random=Random(seed))
     except NoSuchExample:
-        return seen
+        return
     msg = "a search without a goal found one"
     raise AssertionError(msg)
 
@@ -163,7 +196,7 @@ def smallest_breach(
     seen: Survey,
     engine: Engine | None,
     allows: Callable[[Trial], bool] | None = None,
-    player: Player = play,
+    player: Player = one_of_many,
 ) -> Counterexample | None:
     """Return a smallest play that breaks a contract, found from those that a survey saw.
 
@@ -190,7 +223,7 @@ def smallest_breach(
         starts = seen.starts.get((contract.name, beyond is not None), [])
 
         def broken(trial: Trial, beyond: BatchCheck | None = beyond) -> Counterexample | None:
-            if allows is not None and not allows(trial):
+            if not trial.arrivals or (allows is not None and not allows(trial)):
                 return None
             played = seen.replayed(policy, trial, player)
             found = contract.first_breach(policy, played, beyond=beyond)

@@ -8,7 +8,14 @@ from queueing_llm.model import Engine
 from queueing_llm.policies.field import FieldSystem
 from queueing_llm.steptime import AffineStepTime
 from queueing_llm.verify.findings._counterexample import Counterexample
-from queueing_llm.verify.findings._report import Finding, Outcome, Support, broken_by
+from queueing_llm.verify.findings._report import (
+    AGAIN,
+    Finding,
+    Outcome,
+    Support,
+    broken_by,
+    was_broken,
+)
 from queueing_llm.verify.plays._play import play
 from queueing_llm.verify.plays._trial import Arrival, Trial
 from queueing_llm.verify.search._search import Survey
@@ -57,7 +64,7 @@ def all_played(
     left = {
         finding.contract.name: finding
         for finding in findings
-        if finding.outcome is not Outcome.VIOLATED and finding.contract.about != "whole"
+        if not was_broken(finding) and finding.contract.about != "whole"
     }
     seen = Survey([finding.contract for finding in left.values()])
     broken: dict[str, Counterexample] = {}
@@ -82,10 +89,13 @@ def _seen(
     if name in broken:
         found = broken[name]
         return broken_by(found, finding)
-    if finding.outcome is Outcome.VIOLATED or not seen.tested.get(name):
+    if name in seen.broken:
+        return replace(finding, outcome=Outcome.UNDECIDED, support=Support.NONE, basis=AGAIN)
+    if was_broken(finding) or not seen.tested.get(name):
         return finding
     engines = "small engines" if engine is None else "this engine"
-    basis = f"all {seen.plays:,} trials with {SCOPE}, on {engines}, if deterministic"
+    refused = f", {seen.refused:,} of them turned away" if seen.refused else ""
+    basis = f"all {seen.plays:,} trials with {SCOPE}, on {engines}{refused}, if deterministic"
     return replace(
         finding,
         outcome=Outcome.HOLDS,

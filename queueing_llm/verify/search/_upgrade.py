@@ -10,7 +10,13 @@ from queueing_llm.steptime import AffineStepTime
 from queueing_llm.verify.contracts._contract import Contract
 from queueing_llm.verify.contracts._listed import CONTRACTS, is_unlimited
 from queueing_llm.verify.findings._counterexample import Counterexample
-from queueing_llm.verify.findings._report import Finding, Outcome, Support, broken_by
+from queueing_llm.verify.findings._report import (
+    Finding,
+    Outcome,
+    Support,
+    broken_by,
+    was_broken,
+)
 from queueing_llm.verify.plays._ask import ask
 from queueing_llm.verify.plays._books import LIMITS
 from queueing_llm.verify.plays._decision import Ending, Play
@@ -33,6 +39,14 @@ def balanced(finding: Finding) -> Finding:
     if finding.contract is not CONTRACTS["conservation"]:
         return finding
     basis = "a policy keeps no books of its own: the play keeps them"
+    return Finding(finding.contract, Outcome.HOLDS, Support.PROVED, basis)
+
+
+def blindfolded(finding: Finding) -> Finding:
+    """Return the finding about a scheduler; it is told of arrivals and sees no state."""
+    if finding.contract is not CONTRACTS["only_reads"]:
+        return finding
+    basis = "a scheduler is shown no state that it could change"
     return Finding(finding.contract, Outcome.HOLDS, Support.PROVED, basis)
 
 
@@ -82,7 +96,7 @@ def exhausted(
     open_ones = {
         finding.contract.name: finding.contract
         for finding in findings
-        if finding.outcome is not Outcome.VIOLATED and _is_about_states(finding.contract)
+        if not was_broken(finding) and _is_about_states(finding.contract)
     }
     counts = dict.fromkeys(open_ones, 0)
     broken: dict[str, Counterexample] = {}

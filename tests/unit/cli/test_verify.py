@@ -270,3 +270,12 @@ def test_a_name_without_a_version_is_that_of_a_policy(capsys):
 def test_only_systems_that_are_installed_run_elsewhere(policy, python, sentence, capsys):
     assert main(["verify", policy, "--python", python]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_scheduler_of_a_file_is_verified_as_one(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from queueing_llm.policies.field import SYSTEMS\nmine = SYSTEMS['tgi==3']\n"
+    )
+    assert main(["verify", f"{path}:mine", "--contract", "conservation"]) == 0
+    assert "tested" in capsys.readouterr().out

@@ -47,8 +47,33 @@ def test_the_lifetime_by_hand(size, lifetime):
     """Sizes 3 to 9 are 42 slots, and 3 + 6 + 6 + 6 + 9 + 9 + 9 in blocks of 3."""
     load = Workload.poisson(1, prompt_tokens=3, output_tokens=6)
     engine = replace(IN_TOKENS, kv_capacity=210, kv_block_size=size)
-    held = sum(-(-s // size) * size for s in range(3, 10))
-    assert stability.kv_lifetime(engine, load) <= held == lifetime
+    assert sum(-(-s // size) * size for s in range(3, 10)) == lifetime
+    assert stability.kv_lifetime(engine, load) == lifetime
+
+
+@given(lengths, st.integers(2, 33), st.booleans())
+def test_the_lifetime_of_classes_of_equal_requests_is_exact(rows, size, emits):
+    """A bound from below would let budgets fit that do not."""
+    classes = [
+        ql.RequestClass(str(i), ql.EmpiricalLengths([p], [d]), share=i + 1)
+        for i, (p, d) in enumerate(rows)
+    ]
+    engine = replace(
+        IN_TOKENS, kv_capacity=size, kv_block_size=size, first_token_from_prefill=emits
+    )
+    held = [sum(-(-(p + j) // size) * size for j in range(1 + d - emits)) for p, d in rows]
+    mean = Fraction(sum((i + 1) * h for i, h in enumerate(held)), sum(range(len(rows) + 1)))
+    load = Workload(ql.PoissonArrivals(1), classes)
+    assert stability.kv_lifetime(engine, load) == mean
+
+
+def test_flow_control_counts_whole_blocks():
+    """Regression: with a bound of 53 for 55 slots, 3 requests of each age fitted in 160."""
+    load = Workload.poisson(1, prompt_tokens=3, output_tokens=6)
+    engine = replace(IN_TOKENS, kv_capacity=160, kv_block_size=5)
+    lifetime = stability.kv_lifetime(engine, load)
+    found = stability.flow_control([lifetime], [3], arrivals_per_batch=[2], kv_capacity=160)
+    assert (found.peak_tokens, found.is_stable) == (165, False)
 
 
 def test_capacity_is_reached_where_every_request_takes_one_block():

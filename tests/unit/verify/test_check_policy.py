@@ -24,6 +24,7 @@ from queueing_llm.verify import (
     check_policy,
     contract_named,
 )
+from queueing_llm.verify.search._search import survey
 
 
 def drops_a_token(state):
@@ -344,3 +345,62 @@ def test_small_states_are_called_small_states_in_what_follows():
         lambda state: SARATHI(state), engine=engine, contracts=names, effort="exhaustive"
     )
     assert report.consequences[-1].endswith("as far as that is checked in every small state.")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"engine": 5}, "engine must be an Engine"),
+        ({"contracts": 5}, "contracts must be a list"),
+        ({"contracts": [5]}, "must be a Contract or the name"),
+    ],
+)
+def test_what_is_no_engine_or_contract_is_refused(wrong, words):
+    with pytest.raises(InvalidArgument, match=words):
+        check_policy(SARATHI, **wrong)
+
+
+def test_no_contract_is_dropped_for_another_of_its_name():
+    own = dataclasses.replace(CONTRACTS["progress"], check=lambda state, batch: "never")
+    with pytest.raises(InvalidArgument, match="two called 'progress'"):
+        check_policy(SARATHI, contracts=[own, "progress"])
+    assert len(check_policy(SARATHI, contracts=["progress", "Progress"]).findings) == 1
+
+
+def test_what_was_broken_once_is_not_kept_because_small_states_keep_it():
+    class Once:
+        def __init__(self):
+            self.asked = itertools.count()
+
+        def __call__(self, state):
+            batch = SARATHI(state)
+            return Batch(batch.tokens + 99) if next(self.asked) == 300 else batch
+
+    for effort in ("quick", "exhaustive"):
+        small = ql.Engine(step_time=ql.AffineStepTime(1, 0), token_budget=2)
+        report = check_policy(Once(), engine=small, contracts=["token_budget"], effort=effort)
+        assert report["token_budget"].outcome is Outcome.UNDECIDED
+
+
+def test_a_slow_policy_on_a_large_engine_is_not_played_to_the_end():
+    asked = itertools.count()
+
+    def one_by_one(state):
+        next(asked)
+        tokens = np.zeros(len(state.request), dtype=np.int64)
+        tokens[0] = 1
+        return Batch(tokens)
+
+    engine = ql.Engine(step_time=ql.AffineStepTime(1, 0), token_budget=2**14)
+    seen = survey(one_by_one, [CONTRACTS["token_budget"]], engine=engine, plays=9, seed=0)
+    assert seen.plays == 9
+    assert next(asked) <= 9 * 501
+
+
+def test_an_exception_of_many_lines_leaves_the_snippet_in_one_piece():
+    def wordy(state):
+        msg = "one\nraise SystemExit"
+        raise ValueError(msg)
+
+    found = check_policy(wordy, contracts=["answers"])["answers"].counterexample
+    assert found.snippet().splitlines()[-1].endswith("ValueError: one raise SystemExit")

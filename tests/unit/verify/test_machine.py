@@ -254,3 +254,10 @@ def test_a_livelock_is_found_where_nothing_is_remembered():
 def test_what_no_machine_is_made_of(arguments, sentence):
     with pytest.raises(InvalidArgument, match=sentence):
         policy_machine(**arguments)
+
+
+def test_nothing_to_finish_is_finished():
+    engine = ql.Engine(step_time=ql.AffineStepTime(1, 0), token_budget=2)
+    played = OpenPlay(ql.SARATHI, engine, contracts=tuple(CONTRACTS.values()))
+    played.finish()
+    assert played.so_far().decisions == ()

@@ -112,3 +112,14 @@ def test_importing_verify_leaves_hypothesis_alone():
     code = "import queueing_llm.verify, sys; print('hypothesis' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+@given(trial=trials(whole=True, most_block_size=4))
+def test_whole_prompts_fit_in_a_batch(trial):
+    longest = max(a.prompt_tokens + a.output_tokens for a in trial.arrivals)
+    assert longest <= trial.engine.token_budget <= longest + 2
+
+
+@given(trial=trials(whole=True, engine=Engine(AffineStepTime(1, 0), token_budget=7)))
+def test_whole_prompts_fit_in_a_batch_of_a_given_engine(trial):
+    assert all(a.prompt_tokens + a.output_tokens <= 7 for a in trial.arrivals)

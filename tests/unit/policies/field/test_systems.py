@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,10 +10,21 @@ from queueing_llm.policies.field import FieldRequest, Limits
 from queueing_llm.policies.field import _system_builds as builds
 from queueing_llm.policies.field._systems import SYSTEMS, system_named
 
-NO_TOKEN_BUDGET = tuple(name for name in SYSTEMS if "orca" in name or "faster" in name)
+NO_TOKEN_BUDGET = tuple(
+    name
+    for name in SYSTEMS
+    if any(word in name for word in ("orca", "faster", "static-batching"))
+)
 
 LOSE_COUNT = ("sarathi-serve", "sarathi-serve:vllm", "sarathi-serve:simple-chunking")
 """Systems that generate more than was asked after a preemption."""
+
+IN_TOKENS = tuple(
+    name
+    for name in SYSTEMS
+    if name.startswith(("sglang", "vidur:lightllm", "static-batching", "orca=="))
+)
+"""Systems whose KV cache has no blocks."""
 
 STALLS_FOR_EVER = "vllm==0.6.3:chunked"
 IDLE_STEPS, MANY_STEPS = 40, 2_000
@@ -57,6 +69,8 @@ def played(scheduler, requests):
 @given(workload=workloads())
 def test_whoever_is_let_in_is_served_to_the_end_within_the_limits(name, workload):
     limits, requests = workload
+    if name in IN_TOKENS:
+        limits = replace(limits, kv_block_size=1)
     scheduler = SYSTEMS[name].build(limits)
     steps, let_in = played(scheduler, requests)
     keep_limits(name, limits, steps)
@@ -90,6 +104,17 @@ def test_static_slots_and_orca_know_no_token_budget(name):
     assert sum(steps[0].tokens.values()) == 18
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_who_counts_tokens_is_not_measured_in_blocks(name):
+    """Else 2 requests of 5 tokens would seem to overfill 3 blocks of 4."""
+    limits = Limits(8, None, 12, 4, requests=2, tokens=12)
+    if name not in IN_TOKENS:
+        assert SYSTEMS[name].build(limits).is_idle
+        return
+    with pytest.raises(InvalidArgument, match="kv_block_size must be 1, since this system"):
+        SYSTEMS[name].build(limits)
+
+
 @pytest.mark.parametrize("block_size", [1, 4])
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_without_limits_everybody_has_room(name, block_size):
@@ -109,7 +134,7 @@ def test_the_settings_of_real_schedulers_follow_the_limits():
     v0 = builds.vllm_v0_config(limits, chunked=True)
     assert (v0.max_num_batched_tokens, v0.max_num_seqs) == (8, 8)
     assert (v0.num_blocks, v0.block_size) == (16, 4)
-    sglang = builds.sglang_config(limits, mixed=True)
+    sglang = builds.sglang_config(replace(limits, kv_block_size=1), mixed=True)
     assert (sglang.kv_tokens, sglang.max_running, sglang.chunked_prefill_size) == (64, 20, 8)
     assert sglang.mixed
 

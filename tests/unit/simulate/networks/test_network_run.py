@@ -382,6 +382,18 @@ def test_requests_that_cannot_be():
         simulate_network(on_one_engine(small, long), horizon=9)
 
 
+def test_cached_context_is_refused_where_memory_is_limited():
+    """Regression: unseen by the policy, it filled a cache of 64 tokens with 156."""
+    turns = {"turns": DeterministicLength(3), "turn_carries_context": True}
+    visit = Visit("v", "a", "s", (0,), fixed(10, 2), PoissonArrivals(1), **turns)
+    cached = replace(visit, turn_prefix_cache_hit=1)
+    limited = replace(PUBLISHED, token_budget=64, kv_capacity=64)
+    with pytest.raises(InvalidArgument, match="prefix_cache_hit must be 0 at engine"):
+        simulate_network(on_one_engine(limited, cached), horizon=9)
+    assert simulate_network(on_one_engine(limited, visit), horizon=9).is_transparent
+    simulate_network(on_one_engine(replace(limited, kv_capacity=None), cached), horizon=9)
+
+
 def test_a_batch_outside_a_table_is_an_error():
     step = TableStepTime.of_batches([0, 3], [0, 3], [0, 10], np.ones((2, 2, 2)))
     engine = Engine(step_time=step, token_budget=3)

@@ -4,7 +4,7 @@ import itertools
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import queueing_llm as ql
@@ -55,6 +55,7 @@ shapes = st.lists(
 rates = st.fractions(Fraction(1, 2), 40, max_denominator=9)
 
 
+@example(types=[(1, 1, 1), (1, 7, 2)], rate=Fraction(40), floats=True)
 @given(shapes, rates, st.booleans())
 def test_the_smallest_are_the_smallest(types, rate, floats):
     load = mixed(*types, rate=float(rate) if floats else rate)
@@ -65,9 +66,13 @@ def test_the_smallest_are_the_smallest(types, rate, floats):
         assert found is None
         return
     assert found.is_feasible
-    assert found.memory_tokens >= equilibrium.memory_tokens
+    # Floats may miss a load of exactly 1 by rounding; there are too many to search, too.
+    rounding = Fraction(1, 10**12) if floats else 0
+    assert found.memory_tokens >= Fraction(equilibrium.memory_tokens) * (1 - rounding)
+    if sum(found.thresholds) >= 60:
+        return
     for counts in itertools.product(*(range(1, n + 1) for n in found.thresholds)):
-        if counts != found.thresholds and sum(found.thresholds) < 60:
+        if counts != found.thresholds:
             assert not check_thresholds(engine, load, counts).is_feasible
 
 

@@ -181,3 +181,32 @@ def test_the_command(tmp_path, python, capsys):
     assert "error: there is no driver for 'vllm==6'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["install", str(folder)])
+
+
+def test_an_interpreter_that_lacks_the_system(tmp_path):
+    bare = tmp_path / "bare"
+    bare.write_text("#!/bin/sh\necho no module named vllm >&2\nexit 1\n")
+    bare.chmod(0o755)
+    with pytest.raises(InvalidArgument, match=r"that has vllm==0.33.0, got .*no module named"):
+        open_worker("vllm==0.33.0", environment=bare)
+
+
+@pytest.mark.parametrize("command", ["build", "record"])
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, python, capsys, command):
+    (tmp_path / "taken").write_text("")
+    place = str(tmp_path / "taken" / "folder")
+    options = {
+        "build": ["--system", "vllm==0.6.3", "--python", python],
+        "record": ["--system", "vllm==0.6.3", "--environment", str(tmp_path)],
+    }
+    assert main([command, place, *options[command]]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "taken" in said
+
+
+def test_no_workloads_are_no_comparison(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["fuzz", "--environment", ".", "--system", "vllm==0.6.3", "--workloads", "0"])
+    assert "must be at least 1, got 0" in capsys.readouterr().err

@@ -307,6 +307,7 @@ def test_a_worker_that_is_told_to_stop(driver):
         (hello(protocol=2), "has to speak protocol 1"),
         ("print('hello world')", "a JSON object on a line, got b'hello world"),
         ("print('[1]')", "a JSON object on a line"),
+        ("print('[' * 100_000)", "a JSON object on a line"),
         ("print('{', end='')", "died"),
         ("raise SystemExit('no module named toy')", "died. .*no module named toy"),
         ("", "died. Its last words: none"),

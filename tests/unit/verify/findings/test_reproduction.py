@@ -24,6 +24,7 @@ from queueing_llm.verify import (
     Support,
     Trial,
     check_policy,
+    drift,
     fcfs_window,
     play,
     same_as,
@@ -352,3 +353,19 @@ def test_schedulers_of_the_field_play_files_too(tmp_path):
     rewritten(tmp_path / "field.json", lambda content: content.update(arrivals=[]))
     with pytest.raises(InvalidArgument, match=r"vllm==0\.33\.0 must be played to a state"):
         replay(tmp_path / "field.json", system)
+
+
+def test_a_contract_with_an_engine_of_its_own_is_not_played_on_another(tmp_path):
+    engine = ql.Engine(step_time=ql.AffineStepTime(3, 1), token_budget=4)
+    load = ql.Workload.poisson(1 / 8, prompt_tokens=2, output_tokens=2)
+    contract = drift(engine, load)
+    found = check_policy(ql.FASTER_TRANSFORMER, contracts=[contract])
+    assert found.violated == (contract.name,)
+    assert save_counterexamples(found, tmp_path) == ()
+    with pytest.raises(InvalidArgument, match="about decisions or a run to be saved"):
+        save_counterexample(found.findings[0], tmp_path / "drift.json")
+    other = replace(contract, about="run", check=lambda played: (0, "wrong"))
+    written = check_policy(ql.SARATHI, contracts=[other]).findings[0]
+    save_counterexample(written, tmp_path / "drift.json")
+    with pytest.raises(InvalidArgument, match="as a whole and is not replayed"):
+        replay(tmp_path / "drift.json", ql.SARATHI, contracts=[contract])

@@ -1,6 +1,7 @@
 """Schedulers of the field are played and judged like policies, by what they are seen to do."""
 
 import itertools
+import random
 
 import pytest
 
@@ -159,7 +160,7 @@ def test_a_sound_scheduler_keeps_what_a_policy_keeps():
     ("flaw", "contract", "words"),
     [
         ("raises", "answers", "RuntimeError: broken"),
-        ("ghost", "answers", "less than 0"),
+        ("ghost", "answers", "no integer from 0"),
         ("stops", "finishes", "requests unfinished"),
         ("stops", "progress", "an empty batch"),
         ("drops", "conservation", "is called done with"),
@@ -276,3 +277,133 @@ def test_the_snippet_of_a_scheduler_leads_to_the_decision():
     exec(found.snippet(), names)
     assert names["decision"].batch.tokens.tolist() == found.decision.batch.tokens.tolist()
     assert names["decision"].state.stored.tolist() == found.state.stored.tolist()
+
+
+@pytest.mark.parametrize("pause", [20, 100])
+def test_a_scheduler_that_takes_its_time_is_not_said_to_stop(pause):
+    class Slow(InOrder):
+        idle = 0
+
+        def step(self):
+            self.idle = (self.idle + 1) % pause
+            return FieldStep() if self.idle else super().step()
+
+    slow = FieldSystem("slow", lambda limits: Slow(limits.token_budget), "")
+    played = play(slow, Trial(engine(4), (Arrival(0, 5, 3), Arrival(1, 3, 2))))
+    assert played.ending is Ending.FINISHED
+    assert CONTRACTS["finishes"].first_breach(slow, played) is None
+
+
+def test_a_scheduler_that_stops_is_shown_up_to_where_it_does():
+    finding = check_policy(system("stops"), engine=engine(2), contracts=["finishes"])[
+        "finishes"
+    ]
+    assert "does nothing for 128 steps with nothing to come" in finding.basis
+    assert len(finding.counterexample.played.decisions) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "no FieldStep"),
+        (FieldStep({"0": 1.5}), "1.5 tokens"),
+        (FieldStep({"0": 10**30}), "no integer"),
+    ],
+)
+def test_a_step_that_cannot_be_read_is_no_batch(answer, words):
+    class Odd(InOrder):
+        def step(self):
+            return answer
+
+    report = check_policy(FieldSystem("odd", lambda limits: Odd(1), ""), engine=engine(2))
+    # Its failures name requests, which does not make the names count.
+    assert report.violated == ("answers",)
+    assert words in report["answers"].basis
+
+
+def test_a_door_that_fails_is_a_finding_and_no_refusal():
+    class Broken(InOrder):
+        def add(self, request):
+            raise KeyError(request.name)
+
+    report = check_policy(FieldSystem("broken", lambda limits: Broken(1), ""), engine=engine(2))
+    assert report.violated == ("answers",)
+    assert "KeyError" in report["answers"].basis
+
+
+def test_chance_is_no_crash():
+    numbers = random.Random(0)
+
+    class Moody(InOrder):
+        def step(self):
+            return FieldStep() if numbers.random() < 0.3 else super().step()
+
+    moody = FieldSystem("moody", lambda limits: Moody(limits.token_budget), "")
+    assert "deterministic" in check_policy(moody, engine=engine(2)).violated
+
+
+def test_a_request_that_is_called_done_by_chance_is_noticed():
+    runs = itertools.count()
+
+    class Forgetful(InOrder):
+        def step(self):
+            done = super().step()
+            return FieldStep(done.tokens) if self.run % 2 else done
+
+    forgetful = FieldSystem(
+        "f", lambda limits: Forgetful(limits.token_budget, run=next(runs)), ""
+    )
+    assert check_policy(forgetful, contracts=["deterministic"]).violated == ("deterministic",)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["vllm==0.33.0:whole-prompts", "tensorrt-llm:max-utilization"])
+def test_whole_prompts_leave_budget_unused_however_much_is_turned_away(name, seed):
+    # They turn away half of the trials, and fill the budget in most of the other half.
+    report = check_policy(SYSTEMS[name], contracts=["work_conserving"], seed=seed)
+    assert report.violated == ("work_conserving",)
+
+
+def test_what_was_turned_away_is_said_and_limits_what_follows():
+    report = check_policy(system("refuses"), engine=engine(4))
+    assert report.turned_away > 0
+    assert f"{report.turned_away} of which it turned away" in report["progress"].basis
+    assert all("requests that it lets in" in sentence for sentence in report.consequences)
+    assert "lets in" not in "".join(check_policy(system(), engine=engine(4)).consequences)
+
+
+def test_what_no_scheduler_could_break_counts_as_no_test():
+    finding = check_policy(system(), contracts=["only_reads"])["only_reads"]
+    assert (finding.support, finding.tested) == (Support.PROVED, 0)
+
+
+def test_what_chance_broke_once_is_not_kept_because_small_trials_keep_it():
+    calls = itertools.count()
+
+    class Rare(InOrder):
+        def step(self):
+            done = super().step()
+            if next(calls) == 300:
+                return FieldStep(dict.fromkeys(done.tokens, 99), (), done.finished)
+            return done
+
+    rare = FieldSystem("rare", lambda limits: Rare(limits.token_budget), "")
+    for effort in ("quick", "exhaustive"):
+        calls = itertools.count()
+        report = check_policy(rare, engine=engine(2), contracts=["token_budget"], effort=effort)
+        assert report["token_budget"].outcome is Outcome.UNDECIDED
+
+
+def test_an_engine_that_a_system_cannot_have_is_refused():
+    blocks = engine(8, kv_capacity=32, kv_block_size=4)
+    with pytest.raises(ql.InvalidArgument, match="kv_block_size"):
+        check_policy(SYSTEMS["sglang==0.5.6"], engine=blocks, contracts=["progress"])
+
+
+def test_priorities_are_seen_where_a_system_reads_them():
+    asked = ["first_come_first_served", "oldest_first"]
+    assert check_policy(SYSTEMS["vllm==0.33.0"], contracts=asked).violated == ()
+    assert check_policy(SYSTEMS["vllm==0.33.0:priority"], contracts=asked).violated == (
+        "first_come_first_served",
+        "oldest_first",
+    )
