@@ -169,7 +169,8 @@ def _of_theorem_2(report: PolicyReport) -> str:
     if report.broken_needs:
         return (
             f"Theorem 2(b) of {PAPER} does not apply: {', '.join(report.broken_needs)} "
-            "violated. That says nothing yet about its rate: critical_rate estimates it."
+            "violated. That says nothing yet about its rate; of a policy, critical_rate "
+            "estimates it."
         )
     about_limits = (has_batch_limit, has_cache_limit)
     needed = [finding for finding in needed if finding.contract.applies not in about_limits]
