@@ -82,7 +82,14 @@ class Counting:
 
 @pytest.mark.parametrize("policy", [ql.SARATHI, ql.VLLM_V1, ql.ORCA], ids=lambda p: p.name)
 def test_good_policies_keep_what_is_needed(policy):
-    run(policy_machine(policy))
+    crowds = []
+
+    def asked(state):
+        crowds.append(len(state.request))
+        return policy(state)
+
+    run(policy_machine(asked))
+    assert max(crowds) > 2  # a machine that never asked would keep everything
 
 
 def test_a_policy_that_remembers_is_made_anew_for_every_run():
