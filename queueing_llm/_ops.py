@@ -7,6 +7,7 @@ on the device of its input.
 """
 
 import bisect
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Rational
@@ -83,15 +84,32 @@ def ratio(x: Number, y: Number) -> Number:
 
 
 def is_false(condition: Any) -> bool:
-    """Whether a comparison fails anywhere; one that SymPy leaves undecided does not."""
+    """Whether a comparison fails anywhere; one that is not decided yet does not."""
     xp = namespace(condition)
     if xp is not None:
-        return not bool(xp.all(condition))
+        return not is_traced(condition) and not bool(xp.all(condition))
     if is_symbolic(condition):
         import sympy
 
         return condition is sympy.false
     return not condition
+
+
+def is_traced(*xs: Number) -> bool:
+    """Whether arrays have no values yet: JAX or PyTorch is compiling what is called."""
+    jax, torch = sys.modules.get("jax"), sys.modules.get("torch")
+    if jax is not None and any(isinstance(x, jax.core.Tracer) for x in xs):
+        return True
+    return torch is not None and bool(torch.compiler.is_compiling()) and any(map(is_array, xs))
+
+
+def where_known(value: Number, *conditions: Number) -> Number:
+    """Return ``value``, or NaN where a condition fails that was traced, not checked."""
+    for condition in conditions:
+        if is_traced(condition):
+            xp = namespace(value)
+            value = xp.where(condition, value, xp.nan)
+    return value
 
 
 def position(nodes: Sequence[int], x: Number, *, side: Literal["left", "right"]) -> Number:

@@ -6,7 +6,15 @@ from numbers import Real as RealNumber
 
 import numpy as np
 
-from queueing_llm._ops import Number, alike, is_array, is_false, namespace
+from queueing_llm._ops import (
+    Number,
+    alike,
+    is_array,
+    is_false,
+    is_traced,
+    namespace,
+    where_known,
+)
 from queueing_llm._validate import Real, Tokens, check, is_symbolic, unboxed
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.steptime._kernel_form import KernelForm
@@ -27,7 +35,8 @@ class AbstractStepTime(abc.ABC):
     True
     """
 
-    __slots__ = ()
+    # A compiler keeps weak references to what it has compiled.
+    __slots__ = ("__weakref__",)
 
     def __call__(
         self, prefill_tokens: Number, decode_tokens: Number = 0, kv_tokens: Number = 0
@@ -51,11 +60,18 @@ class AbstractStepTime(abc.ABC):
         InvalidArgument
             If a count is negative or not finite, or outside the range in which the law is
             known.
+
+        Notes
+        -----
+        ``jax.jit(law)`` and ``torch.compile(law)`` fuse the formula into one pass. There are no
+        values to check while it is compiled: batches that would be refused get NaN.
         """
         x = _count("prefill_tokens", prefill_tokens)
         y = _count("decode_tokens", decode_tokens)
         kv = _count("kv_tokens", kv_tokens)
-        return self._seconds(*alike(x, y, kv))
+        x, y, kv = alike(x, y, kv)
+        known = ((n >= 0) & (n < math.inf) for n in (x, y, kv)) if is_traced(x) else ()
+        return where_known(self._seconds(x, y, kv), *known)
 
     @property
     @abc.abstractmethod

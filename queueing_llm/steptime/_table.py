@@ -7,7 +7,15 @@ from typing import Any, final
 
 import numpy as np
 
-from queueing_llm._ops import Number, coefficients, is_false, pick, position, tabulated
+from queueing_llm._ops import (
+    Number,
+    coefficients,
+    is_false,
+    pick,
+    position,
+    tabulated,
+    where_known,
+)
 from queueing_llm._validate import Real, Seconds, Tokens, check, is_symbolic
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.steptime._entries import check_axis, entries, require_shape
@@ -250,12 +258,15 @@ class TableStepTime(AbstractStepTime):
 
     def _seconds(self, x: Number, y: Number, kv: Number) -> Number:
         counts = (x + y,) if len(self.axes) == 1 else (x, y, kv)
+        inside: list[Number] = []
         for name, axis, count in zip(self._names, self.axes, counts, strict=True):
-            _require_inside(name, count, self._limits(axis))
+            inside += _require_inside(name, count, self._limits(axis))
         if self.between == "linear":
-            return interpolate(self.seconds, self.axes, counts)
+            return where_known(interpolate(self.seconds, self.axes, counts), *inside)
         nodes, n = self.axes[0] or (), counts[0]
-        return pick(tabulated(self.seconds, n), position(nodes, n, side="left"))
+        # Nothing is beyond the last node but what has been refused, or will be NaN.
+        seconds = pick(tabulated(self.seconds, n), position(nodes[:-1], n, side="left"))
+        return where_known(seconds, *inside)
 
     def _require_reach(self, first: int, *last: int) -> None:
         """Raise unless each axis reaches from ``first`` to its largest count."""
@@ -283,11 +294,16 @@ class TableStepTime(AbstractStepTime):
         return tuple(1 if axis is None else len(axis) for axis in self.axes)
 
 
-def _require_inside(name: str, count: Number, limits: tuple[float, float]) -> None:
+def _require_inside(
+    name: str, count: Number, limits: tuple[float, float]
+) -> tuple[Number, Number]:
+    """Raise if a count is known to be outside; return the conditions to be inside."""
     first, last = limits
     if is_symbolic(count) and not count.is_number:
         msg = f"{name} must be a number to be looked up in a table, got {name}={count!r}."
         raise InvalidArgument(msg)
-    if is_false(count >= first) or is_false(count <= last):
+    conditions = count >= first, count <= last
+    if any(map(is_false, conditions)):
         msg = f"{name} must lie in the table, {first} to {last} [tokens], got {name}={count!r}."
         raise InvalidArgument(msg)
+    return conditions

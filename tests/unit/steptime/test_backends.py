@@ -131,3 +131,31 @@ def test_symbols_beside_arrays_are_refused():
         AffineStepTime(sympy.Symbol("c"), 1)(np.asarray([1]))
     with pytest.raises(InvalidArgument, match="substitute its symbols first"):
         AffineStepTime(1, 1)(sympy.Symbol("n"), np.asarray([1]))
+
+
+def compiled_by_jax(law):
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    return jax.numpy.asarray, jax.jit(law)
+
+
+def compiled_by_torch(law):
+    torch = pytest.importorskip("torch")
+    torch.compiler.reset()  # It stops compiling one function for too many laws.
+    return torch.asarray, torch.compile(law, backend="eager", fullgraph=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("law", EXACT + TABLES, ids=lambda law: type(law).__name__)
+@pytest.mark.parametrize("compiler", [compiled_by_jax, compiled_by_torch])
+def test_a_compiled_law_is_the_law_and_nan_where_the_law_refuses(compiler, law):
+    asarray, compiled = compiler(law)
+    counts = [np.asarray(column, dtype=np.float64) for column in (PREFILL, DECODE, KV)]
+    seconds = compiled(*map(asarray, counts))
+    np.testing.assert_allclose(np.asarray(seconds), law(*counts), rtol=1e-14, atol=0)
+    for outside in ([-1.0, 5.0], [np.inf, 5.0], *([[99.0, 5.0]] if law in TABLES else [])):
+        first, second = np.asarray(compiled(*map(asarray, (outside, [1.0, 1.0], [9.0, 9.0]))))
+        assert np.isnan(first)
+        assert second == pytest.approx(float(law(5.0, 1.0, 9.0)), rel=1e-14)
+        with pytest.raises(InvalidArgument):
+            law(np.asarray(outside), np.ones(2), np.full(2, 9.0))
