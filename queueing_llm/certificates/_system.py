@@ -76,17 +76,21 @@ def _described(engine: Engine, rate: Real, lengths: Mapping[str, Real]) -> Recor
 def _law(step_time: AbstractStepTime, limit: int) -> Record | None:
     """Return the step-time law as a certificate names it; None if it is not exact.
 
-    Any other law of the token count is tabulated without its KV reads. They only add time,
-    so prices that hold without them hold with them.
+    The format has KV reads at a known price for the affine law alone: a staircase or a hinge
+    that reads is None. Any other law of the token count is tabulated without its KV reads,
+    which then have no price. They only add time, so prices that hold without them hold with
+    them.
     """
     named: dict[str, Real]
     match step_time:
-        case StaircaseStepTime(overhead=c, per_block=a, block=block):
+        case StaircaseStepTime(overhead=c, per_block=a, block=block, per_kv_token=0):
             law, named = "staircase", {"overhead": c, "per_block": a, "block": block}
-        case HingeStepTime(floor=c, per_token=a, knee=knee):
+        case HingeStepTime(floor=c, per_token=a, knee=knee, per_kv_token=0):
             law, named = "hinge", {"floor": c, "per_token": a, "knee": knee}
         case AffineStepTime(base=c, per_token=a, per_kv_token=slope):
             law, named = "affine", {"base": c, "per_token": a, "per_kv_token": slope}
+        case StaircaseStepTime() | HingeStepTime():
+            return None
         case _ if is_of_token_count(step_time):
             times = [step_time(n) for n in range(1, limit + 1)]
             exact = all(map(_is_exact, times))

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from queueing_llm.cli._check import check
+from queueing_llm.cli._fit import fit
 from queueing_llm.cli._list import list_names
 from queueing_llm.cli._network import network
 from queueing_llm.cli._output import complain
@@ -36,6 +37,7 @@ app.command("simulate")(simulate)
 app.command("region")(region)
 app.command("network")(network)
 app.command("verify")(verify)
+app.command("fit")(fit)
 app.command("list")(list_names)
 
 

@@ -4,6 +4,7 @@ from queueing_llm.plots._backlog import plot_backlog, watching_time
 from queueing_llm.plots._frame import check_plot_path
 from queueing_llm.plots._network import network_figure, plot_network
 from queueing_llm.plots._region import plot_region
+from queueing_llm.plots._residuals import plot_residuals
 
 __all__ = [
     "check_plot_path",
@@ -11,5 +12,6 @@ __all__ = [
     "plot_backlog",
     "plot_network",
     "plot_region",
+    "plot_residuals",
     "watching_time",
 ]

@@ -13,10 +13,11 @@ from queueing_llm.steptime._law import AbstractStepTime
 class StaircaseStepTime(AbstractStepTime):
     r"""One step up per started block of tokens.
 
-    .. math:: t(n) = c + a \lceil n / b_0 \rceil, \qquad n = x + y.
+    .. math:: t(x, y, K) = c + a \lceil n / b_0 \rceil + \gamma K, \qquad n = x + y.
 
     Assumption 1 of arXiv:2504.07347v3, which also assumes that :math:`b_0` divides the token
-    budget; here it need not, and then a full batch may be far from the fastest.
+    budget; here it need not, and then a full batch may be far from the fastest. The KV reads
+    are ours.
 
     Parameters
     ----------
@@ -26,6 +27,8 @@ class StaircaseStepTime(AbstractStepTime):
         :math:`a` [s/block], above 0.
     block : int
         :math:`b_0` [tokens/block].
+    per_kv_token : number
+        :math:`\gamma` [s/token], at least 0.
 
     Raises
     ------
@@ -45,16 +48,19 @@ class StaircaseStepTime(AbstractStepTime):
     overhead: SecondsOrZero
     per_block: Annotated[Real, Domain("a", "s/block", above=0)]
     block: Annotated[int, Domain("b_0", "tokens/block", at_least=1, integer=True)]
+    per_kv_token: Annotated[Real, Domain("gamma", "s/token", at_least=0)] = 0
 
     def __post_init__(self) -> None:
         validate(self)
 
     @property
     def kv_slope(self) -> Real:
-        """Zero: the KV cache read costs nothing."""
-        return 0
+        r"""The time per KV token read, :math:`\gamma` [s/token]."""
+        return self.per_kv_token
 
     def _seconds(self, x: Number, y: Number, kv: Number) -> Number:
         n = x + y
-        c, a, b0 = coefficients(n, self.overhead, self.per_block, self.block)
-        return c + a * -(-n // b0)
+        c, a, b0, gamma = coefficients(
+            n, self.overhead, self.per_block, self.block, self.per_kv_token
+        )
+        return c + a * -(-n // b0) + gamma * kv

@@ -36,8 +36,22 @@ def test_fractions_stay_exact():
     assert step.kv_slope == 0
 
 
+def test_decodes_on_the_floor_still_read_their_caches():
+    step = HingeStepTime(Fraction(1, 100), Fraction(3, 10_000), 64, Fraction(1, 10**7))
+    assert step.kv_slope == Fraction(1, 10**7)
+    assert step(0, 32, 40_000) == Fraction(1, 100) + Fraction(4, 1000)
+    assert step(100, 32, 40_000) == step(132) + Fraction(4, 1000)
+
+
 @pytest.mark.parametrize(
-    "change", [{"floor": 0}, {"per_token": -1e-9}, {"knee": -1}, {"knee": False}]
+    "change",
+    [
+        {"floor": 0},
+        {"per_token": -1e-9},
+        {"knee": -1},
+        {"knee": False},
+        {"per_kv_token": -1e-9},
+    ],
 )
 def test_parameters_outside_their_domain(change):
     ((name, value),) = change.items()

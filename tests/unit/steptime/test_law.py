@@ -19,6 +19,7 @@ from queueing_llm.steptime import (
 
 MOST_TOKENS = 7
 TIMES = st.fractions(Fraction(1, 100), 2, max_denominator=100)
+READS = st.just(0) | TIMES
 COUNTS = st.integers(1, 9)
 
 AXES = st.builds(
@@ -51,10 +52,10 @@ def grid_tables(draw):
 
 
 FORMULAS = st.one_of(
-    st.builds(StaircaseStepTime, TIMES, TIMES, COUNTS),
-    st.builds(HingeStepTime, TIMES, TIMES, COUNTS),
-    st.builds(AffineStepTime, TIMES, TIMES, st.just(0) | TIMES),
-    st.builds(RooflineStepTime, TIMES, TIMES, TIMES, st.just(0) | TIMES),
+    st.builds(StaircaseStepTime, TIMES, TIMES, COUNTS, READS),
+    st.builds(HingeStepTime, TIMES, TIMES, COUNTS, READS),
+    st.builds(AffineStepTime, TIMES, TIMES, READS),
+    st.builds(RooflineStepTime, TIMES, TIMES, TIMES, READS),
 )
 LAWS = st.one_of(FORMULAS, token_tables(), grid_tables())
 BATCHES = [

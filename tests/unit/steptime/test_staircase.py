@@ -78,6 +78,12 @@ def test_only_the_total_counts_and_not_the_kv_cache():
     assert PAPER.kv_slope == 0
 
 
+def test_with_reads_each_kv_token_adds_its_time():
+    step = StaircaseStepTime(Fraction(1, 100), Fraction(3, 100), 128, Fraction(1, 10**7))
+    assert step(100, 29, 10**6) == step(129) + Fraction(1, 10)
+    assert step.kv_slope == Fraction(1, 10**7)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -88,6 +94,7 @@ def test_only_the_total_counts_and_not_the_kv_cache():
         ({"block": 128.0}, "block must be an integer at least 1"),
         ({"block": True}, "block=True"),
         ({"block": 0}, "block=0"),
+        ({"per_kv_token": -1}, "per_kv_token=-1"),
     ],
 )
 def test_parameters_outside_their_domain(change, words):

@@ -1,0 +1,1 @@
+"""Packaged tables of fitted laws; ``python -m queueing_llm.fitting.tables`` makes them anew."""
