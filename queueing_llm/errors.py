@@ -30,5 +30,7 @@ def nearest(word: str, accepted: Iterable[str]) -> str:
     """
     known = sorted(accepted)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    listing = "accepted: " + ", ".join(repr(k) for k in known)
-    return f"did you mean {close[0]!r}? {listing.capitalize()}" if close else listing
+    listing = ", ".join(repr(k) for k in known)
+    return (
+        f"did you mean {close[0]!r}? Accepted: {listing}" if close else f"accepted: {listing}"
+    )

@@ -4,6 +4,8 @@ from queueing_llm.steptime._affine import AffineStepTime
 from queueing_llm.steptime._hinge import HingeStepTime
 from queueing_llm.steptime._kernel_form import KernelForm
 from queueing_llm.steptime._law import AbstractStepTime
+from queueing_llm.steptime._measured import MeasuredStepTime
+from queueing_llm.steptime._measured_memory import kv_cache_tokens
 from queueing_llm.steptime._roofline import RooflineStepTime
 from queueing_llm.steptime._staircase import StaircaseStepTime
 from queueing_llm.steptime._table import TableStepTime
@@ -13,7 +15,9 @@ __all__ = [
     "AffineStepTime",
     "HingeStepTime",
     "KernelForm",
+    "MeasuredStepTime",
     "RooflineStepTime",
     "StaircaseStepTime",
     "TableStepTime",
+    "kv_cache_tokens",
 ]

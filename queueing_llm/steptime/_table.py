@@ -158,6 +158,13 @@ class TableStepTime(AbstractStepTime):
         require_shape(shape, tuple(1 if axis is None else len(axis) for axis in axes))
         return cls(axes, values)
 
+    def __repr__(self) -> str:
+        """Say what the table covers: its entries may be many thousands."""
+        limits = zip(self._names, self.axes, strict=True)
+        covers = [f"{axis[0]} to {axis[-1]} {name}" for name, axis in limits if axis]
+        size = " x ".join(map(str, self._shape))
+        return f"TableStepTime({size} entries, {', '.join(covers)}, between={self.between!r})"
+
     @property
     def kv_slope(self) -> Real | None:
         """Zero for a table of total tokens; None for a grid: no slope is assumed."""

@@ -167,3 +167,11 @@ def test_a_grid_must_reach_every_batch_that_the_engine_may_form():
     late = TableStepTime.of_batches([0, 8], [0, 8], [5, 9], np.ones((2, 2, 2)))
     with pytest.raises(InvalidArgument, match="from 0 to 0 kv_tokens, got 5 to 9"):
         late.candidate_batches(8)
+
+
+def test_a_table_says_what_it_covers_and_not_its_entries():
+    law = TableStepTime.of_batches([0, 8], None, [0, 9, 30], np.ones((2, 1, 3)).tolist())
+    assert repr(law) == (
+        "TableStepTime(2 x 1 x 3 entries, 0 to 8 prefill_tokens, 0 to 30 kv_tokens, "
+        "between='linear')"
+    )
