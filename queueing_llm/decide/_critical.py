@@ -166,6 +166,9 @@ def check_question(
             "use Workload.from_trace to repeat it, or simulate to watch it."
         )
         raise InvalidArgument(msg)
+    if workload.users is not None:
+        # It refuses, and says that a closed workload has none.
+        _ = workload.arrival_rate
     longest = workload.longest_request
     if engine.kv_capacity is not None and longest is not None and longest > engine.kv_capacity:
         msg = (

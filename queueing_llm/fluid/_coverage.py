@@ -40,6 +40,9 @@ def covered_rule(engine: Engine, workload: Workload, policy: Policy) -> BatchRul
             "use Workload.from_trace to repeat it."
         )
         raise InvalidArgument(msg)
+    if workload.users is not None:
+        # It refuses, and says that a closed workload has none.
+        _ = workload.arrival_rate
     if engine.kv_capacity is not None:
         msg = (
             f"kv_capacity must be None, got kv_capacity={engine.kv_capacity}: what an engine "

@@ -1,6 +1,7 @@
 """Engines, workloads and recorded traces: frozen data, no algorithms."""
 
 from queueing_llm.model._arrivals import AbstractArrivals
+from queueing_llm.model._closed_arrivals import ClosedArrivals
 from queueing_llm.model._engine import Engine
 from queueing_llm.model._fitted_lengths import LognormalLength, PoissonLength
 from queueing_llm.model._joint_lengths import (
@@ -34,6 +35,7 @@ __all__ = [
     "AbstractLength",
     "AbstractRequestLengths",
     "BatchArrivals",
+    "ClosedArrivals",
     "DeterministicArrivals",
     "DeterministicLength",
     "EmpiricalLength",

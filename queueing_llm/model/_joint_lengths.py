@@ -252,6 +252,14 @@ def length_law(value: int | AbstractLength, name: str, *, at_least: int) -> Abst
     return DeterministicLength(int(tokens))
 
 
+def independent_lengths(
+    prompt_tokens: int | AbstractLength, output_tokens: int | AbstractLength
+) -> IndependentLengths:
+    """Return the joint law that two arguments of these names stand for."""
+    prompt = length_law(prompt_tokens, "prompt_tokens", at_least=1)
+    return IndependentLengths(prompt, length_law(output_tokens, "output_tokens", at_least=0))
+
+
 def largest_of(values: list[int | None]) -> int | None:
     """Return the largest value, None if one of them is unbounded."""
     known = [value for value in values if value is not None]

@@ -1,5 +1,6 @@
 """First and second moments of the lengths of a request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -73,3 +74,20 @@ class LengthMoments:
         steps = self.output + offset
         steps_squared = self.output_squared + 2 * offset * self.output + offset**2
         return self.product + offset * self.prompt + (steps_squared - steps) / 2
+
+
+def mixed_moments(parts: Sequence[LengthMoments], shares: Sequence[Real]) -> LengthMoments:
+    """Return the moments of a request that follows each law with the given probability."""
+
+    def mixed(moment: str) -> Real:
+        shared = zip(shares, parts, strict=True)
+        return sum(share * getattr(part, moment) for share, part in shared)
+
+    return LengthMoments(
+        prompt=mixed("prompt"),
+        output=mixed("output"),
+        prompt_squared=mixed("prompt_squared"),
+        output_squared=mixed("output_squared"),
+        product=mixed("product"),
+        shortest_output=min(part.shortest_output for part in parts),
+    )

@@ -64,6 +64,9 @@ class Requests:
         Lengths [tokens].
     class_index : int64 array, shape (n,)
         Position of the request's class in ``Workload.classes``.
+    think_times : float64 array, shape (n,), or None
+        Of a closed workload, the times [s] that users think after the completion of as many
+        requests, in order of completion; the arrival times are NaN then. None if open.
 
     Examples
     --------
@@ -78,6 +81,7 @@ class Requests:
     prompt_tokens: np.ndarray
     output_tokens: np.ndarray
     class_index: np.ndarray
+    think_times: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_times)

@@ -11,6 +11,7 @@ from queueing_llm._validate import Domain, Rate, Real, Seconds, check, validate
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model._arguments import check_kind, exact
 from queueing_llm.model._arrivals import AbstractArrivals, running_sums
+from queueing_llm.model._closed_arrivals import check_open
 from queueing_llm.model._lengths import AbstractLength
 from queueing_llm.model._recorded_arrivals import ScheduledArrivals
 
@@ -147,6 +148,7 @@ class BatchArrivals(AbstractArrivals):
 
     def __post_init__(self) -> None:
         check_kind(self.batches, "batches", kind=AbstractArrivals, such_as="PoissonArrivals")
+        check_open(self.batches, "batches")
         check_kind(self.size, "size", kind=AbstractLength, such_as="EmpiricalLength")
         if isinstance(self.batches, ScheduledArrivals):
             msg = f"batches must arrive for ever, got batches={self.batches!r}."

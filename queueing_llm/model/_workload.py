@@ -10,23 +10,19 @@ from queueing_llm._validate import Domain, Rate, Real, check
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model._arguments import Integers, Reals, check_draw, check_kind, exact
 from queueing_llm.model._arrivals import AbstractArrivals
+from queueing_llm.model._closed_arrivals import ClosedArrivals
 from queueing_llm.model._joint_lengths import (
     AbstractRequestLengths,
     EmpiricalLengths,
-    IndependentLengths,
+    independent_lengths,
     largest_of,
-    length_law,
 )
 from queueing_llm.model._lengths import AbstractLength
-from queueing_llm.model._moments import LengthMoments
+from queueing_llm.model._moments import LengthMoments, mixed_moments
 from queueing_llm.model._recorded_arrivals import ReplayArrivals, ScheduledArrivals
 from queueing_llm.model._renewal_arrivals import PoissonArrivals
-from queueing_llm.model._requests import (
-    RequestClass,
-    Requests,
-    requests_of_classes,
-    requests_of_one_class,
-)
+from queueing_llm.model._request_stream import request_chunks
+from queueing_llm.model._requests import RequestClass, Requests
 from queueing_llm.model._trace import Trace
 
 Scale = Annotated[Real, Domain("s", "1", above=0)]
@@ -108,9 +104,29 @@ class Workload:
             If the rate is not positive or a length is neither an integer nor a law.
         """
         check(arrival_rate, "arrival_rate", Rate)
-        prompt = length_law(prompt_tokens, "prompt_tokens", at_least=1)
-        output = length_law(output_tokens, "output_tokens", at_least=0)
-        return cls.of(PoissonArrivals(arrival_rate), IndependentLengths(prompt, output))
+        lengths = independent_lengths(prompt_tokens, output_tokens)
+        return cls.of(PoissonArrivals(arrival_rate), lengths)
+
+    @classmethod
+    def closed(
+        cls,
+        users: int,
+        *,
+        think_time: Real = 0,
+        think_scv: Real = 0,
+        ramp: Real = 0,
+        prompt_tokens: int | AbstractLength,
+        output_tokens: int | AbstractLength,
+    ) -> Self:
+        """Return a closed workload; for the parameters see ``ClosedArrivals`` and ``poisson``.
+
+        Examples
+        --------
+        >>> Workload.closed(64, prompt_tokens=129, output_tokens=112).users
+        64
+        """
+        lengths = independent_lengths(prompt_tokens, output_tokens)
+        return cls.of(ClosedArrivals(users, think_time, think_scv, ramp), lengths)
 
     @classmethod
     def from_trace(
@@ -191,8 +207,13 @@ class Workload:
 
     @property
     def arrival_rate(self) -> Real:
-        r""":math:`\lambda` [requests/s], a Fraction if it is rational."""
+        r""":math:`\lambda` [requests/s], a Fraction if it is rational; refused if closed."""
         return exact(self.arrivals.rate)
+
+    @property
+    def users(self) -> int | None:
+        """How many users send the requests of a closed workload, None if it is open."""
+        return self.arrivals.users if isinstance(self.arrivals, ClosedArrivals) else None
 
     def scale_to(self, arrival_rate: Real) -> Self:
         """Return the workload with time stretched to the given rate [requests/s]."""
@@ -208,20 +229,7 @@ class Workload:
     @property
     def moments(self) -> LengthMoments:
         """Moments of the lengths of a request of any class."""
-        parts = [c.lengths.moments for c in self.classes]
-
-        def mixed(moment: str) -> Real:
-            shared = zip(self.shares, parts, strict=True)
-            return sum(share * getattr(part, moment) for share, part in shared)
-
-        return LengthMoments(
-            prompt=mixed("prompt"),
-            output=mixed("output"),
-            prompt_squared=mixed("prompt_squared"),
-            output_squared=mixed("output_squared"),
-            product=mixed("product"),
-            shortest_output=min(part.shortest_output for part in parts),
-        )
+        return mixed_moments([c.lengths.moments for c in self.classes], self.shares)
 
     @property
     def mean_prompt_tokens(self) -> Real:
@@ -257,7 +265,7 @@ class Workload:
 
     @property
     def is_endless(self) -> bool:
-        """Whether requests never stop coming; stability is a question only then."""
+        """Whether requests never stop coming; stability is a question only then, if open."""
         return not isinstance(self.arrivals, ScheduledArrivals)
 
     def chunks(
@@ -277,7 +285,8 @@ class Workload:
         Returns
         -------
         iterator of Requests
-            Endless, unless the workload is played once.
+            Endless, unless the workload is played once. In a closed workload arrival times
+            are not known (NaN), think times are.
 
         Raises
         ------
@@ -285,15 +294,6 @@ class Workload:
             If an argument is out of range, or ``phase`` not 0 for a workload played once.
         """
         check_draw(rng, size, phase)
-        clock, marks, *streams = rng.spawn(2 + len(self.classes))
-        samplers = [
-            c.lengths.sampler(stream, phase=phase)
-            for c, stream in zip(self.classes, streams, strict=True)
-        ]
-        times = self.arrivals.chunks(clock, size, phase=phase)
-        if len(samplers) == 1:
-            return (requests_of_one_class(chunk, samplers[0]) for chunk in times)
-        edges = np.cumsum([float(share) for share in self.shares])[:-1]
-        return (
-            requests_of_classes(chunk, samplers, marks=marks, edges=edges) for chunk in times
+        return request_chunks(
+            self.arrivals, self.classes, shares=self.shares, rng=rng, size=size, phase=phase
         )

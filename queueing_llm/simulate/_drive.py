@@ -23,6 +23,7 @@ def run_kernel(
     log_size: int = 0,
     keep_requests: bool = False,
     expected_requests: int = 0,
+    starts: np.ndarray | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
     """Run one replication of a rule until the last sample time.
@@ -32,7 +33,7 @@ def run_kernel(
     engine, rule
         What to run.
     chunks : iterator of Requests
-        Arrivals in order, in seconds.
+        Requests in order of arrival, in seconds.
     clock : Clock
         The step-time law in ticks.
     sample_at : int64 array, shape (S,)
@@ -43,6 +44,9 @@ def run_kernel(
         Whether to keep per-request times.
     expected_requests : int
         First guess of the number of requests, so that buffers need not grow.
+    starts : int64 array, shape (N,), or None
+        When the users of a closed workload send their first requests, in order [ticks]; None
+        if the workload is open.
     progress : callable, optional
         Told the fraction of the horizon that has been simulated, between chunks.
 
@@ -54,7 +58,12 @@ def run_kernel(
         If tokens are lost or invented.
     """
     loaded = Loaded(
-        engine, rule, keep=keep_requests, count_kv=log_size > 0, expected=expected_requests
+        engine,
+        rule,
+        keep=keep_requests,
+        count_kv=log_size > 0,
+        expected=expected_requests,
+        starts=starts,
     )
     state = np.zeros(kernel.STATE_SIZE, dtype=np.int64)
     state[kernel.DECODE_STEP] = kernel.FIRST_DECODE_STEP

@@ -29,6 +29,12 @@ flight, the next arrival if idle, or the horizon), then forms the next batch. Wh
 arrivals loaded so far do not reach beyond ``target`` the kernel returns ``NEEDS_ARRIVALS``
 with its state stored, and goes on exactly there when called again.
 
+**Users.** In a closed workload the next arrival is the least of ``returns``, a heap of the
+times at which thinking users come back; ``arrival[nxt]`` is kept equal to it, so the rest of
+the loop need not know. Users are alike, so whose request finishes does not matter: whoever
+sees completion ``c`` thinks for ``think[c]``. Who comes back at the very end of a batch joins
+the next one: the loop takes a turn in which no time passes.
+
 **One file.** The compiled code is cached on disk by the time stamp of this file alone, so
 everything that it calls is in it: a change elsewhere would leave a stale cache behind.
 
@@ -166,13 +172,41 @@ def _lacking(
 
 
 @njit(cache=True, nogil=True)
+def _push(heap: Any, size: Any, value: Any) -> None:
+    """Put a value into the heap of the first ``size`` entries, least first."""
+    i = size
+    while i > 0 and heap[(i - 1) // 2] > value:
+        heap[i] = heap[(i - 1) // 2]
+        i = (i - 1) // 2
+    heap[i] = value
+
+
+@njit(cache=True, nogil=True)
+def _pop(heap: Any, size: Any) -> None:
+    """Take the least of the first ``size`` entries out of the heap."""
+    value, i = heap[size - 1], 0
+    while 2 * i + 1 < size - 1:
+        child = 2 * i + 1
+        if child + 1 < size - 1 and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[i] = heap[child]
+        i = child
+    heap[i] = value
+
+
+@njit(cache=True, nogil=True)
 def _coast(
     clock: Any, until: Any, k: Any, decoding: Any, backlog: Any, present: Any, steps: Any,
-    backlog_area: Any, requests_area: Any, ring: Any, ticks_by_tokens: Any,
+    backlog_area: Any, requests_area: Any, ring: Any, ticks_by_tokens: Any, returns: Any,
 ) -> Any:  # fmt: skip
     """Take the steps that only decode and end before ``until``, with nothing else to do."""
     mask = ring.shape[0] - 1
     while decoding > 0:
+        if returns is not None:
+            if ring[(k + 1) & mask] > 0:
+                break
         length = ticks_by_tokens[decoding]
         if length <= 0 or clock + length >= until:
             break
@@ -196,6 +230,7 @@ def run(
     seconds: Any,
     arrival: Any, prompt: Any, decode: Any, fin: Any,
     start: Any, first: Any, finish: Any, after: Any, before: Any,
+    think: Any, returns: Any,
     by_residue: Any, ring: Any, ring_kv: Any, chain: Any,
     sample_at: Any, samples: Any, log: Any,
 ) -> int:  # fmt: skip
@@ -220,6 +255,9 @@ def run(
         Per-request times; None unless kept.
     after, before : int32 (W,) x 2, or both None
         The doubly linked chains of the ring; None unless times are kept or blocks counted.
+    think, returns : int64 (W,), int64 (N,), or both None
+        Ticks that a user thinks after each completion, and the heap of the users' returns;
+        None if the workload is open. ``arrival`` is written then.
     by_residue : int64 (B,) or None
         Active decodes by their stored tokens less ``k``, modulo the size of a block; None if
         a block is one token.
@@ -251,6 +289,9 @@ def run(
     decode_limit = min(budget, member_limit)
     sample_next = sample_at[row] if row < sample_at.shape[0] else never
     code = DONE
+    if returns is not None:
+        if nxt < loaded:
+            arrival[nxt] = returns[0] if present < returns.shape[0] else never
     while True:
         # Run the clock to the target.
         while nxt < loaded and arrival[nxt] <= target:
@@ -275,6 +316,10 @@ def run(
             queue_left += work
             present += 1
             nxt += 1
+            if returns is not None:
+                _pop(returns, returns.shape[0] - present + 1)
+                if nxt < loaded:
+                    arrival[nxt] = returns[0] if present < returns.shape[0] else never
         if nxt == loaded and not complete:
             code = NEEDS_ARRIVALS
             break
@@ -296,6 +341,16 @@ def run(
             backlog -= flight_tokens
             present -= flight_done
             steps += 1
+            if returns is not None:
+                for i in range(flight_done):
+                    size = returns.shape[0] - present - flight_done + i
+                    _push(returns, size, target + think[nxt - present - flight_done + i])
+                if flight_done > 0 and nxt < loaded:
+                    arrival[nxt] = returns[0]
+                    if returns[0] <= target:
+                        clock = target
+                        in_flight = np.int64(0)
+                        continue
         elif in_flight == 0:
             idle += target - clock
         clock = target
@@ -320,7 +375,7 @@ def run(
                     clock, k, decoding, backlog, present, steps, backlog_area, requests_area,
                 ) = _coast(
                     clock, until, k, decoding, backlog, present, steps, backlog_area,
-                    requests_area, ring, ticks_by_tokens,
+                    requests_area, ring, ticks_by_tokens, returns,
                 )  # fmt: skip
                 decode_left -= before_coasting - backlog
                 active = decoding

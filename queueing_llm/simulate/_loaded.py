@@ -19,6 +19,7 @@ SMALLEST_RING = 1024
 TIMES = ("start", "first", "finish")
 KERNEL_COLUMNS = (
     "arrival", "prompt", "decode", "fin", "start", "first", "finish", "after", "before",
+    "think",
 )  # fmt: skip
 COLUMNS: dict[str, type] = {
     "arrival": np.int64,
@@ -30,6 +31,7 @@ COLUMNS: dict[str, type] = {
     "finish": np.int64,
     "after": np.int32,
     "before": np.int32,
+    "think": np.int64,
     "asked_prompt": np.int32,
     "asked_decode": np.int32,
     "class_index": np.int32,
@@ -50,10 +52,19 @@ class Loaded:
         Whether KV tokens are counted even if neither engine nor step time asks for them.
     expected : int
         First guess of the number of requests.
+    starts : int64 array, shape (N,), or None
+        When the users of a closed workload send their first requests, in order [ticks].
     """
 
     def __init__(
-        self, engine: Engine, rule: BatchRule, *, keep: bool, count_kv: bool, expected: int
+        self,
+        engine: Engine,
+        rule: BatchRule,
+        *,
+        keep: bool,
+        count_kv: bool,
+        expected: int,
+        starts: np.ndarray | None,
     ) -> None:
         limit = engine.max_batch_size or UNLIMITED
         members = limit if rule.limit_counts == "members" else UNLIMITED
@@ -75,6 +86,9 @@ class Loaded:
         self.by_residue = np.zeros(engine.kv_block_size, dtype=np.int64) if in_blocks else None
         # Preemption changes prompt and decode, so what was asked for is kept apart.
         self.wanted += ["asked_prompt", "asked_decode"] if keep and is_limited else []
+        self.wanted += [] if starts is None else ["think"]
+        # Sorted times are a heap.
+        self.returns = None if starts is None else starts.copy()
         self.arrays: dict[str, np.ndarray] = {
             name: np.empty(expected if name in self.wanted else 0, dtype=dtype)
             for name, dtype in COLUMNS.items()
@@ -88,7 +102,14 @@ class Loaded:
             self.arrays[name][: self.size] if name in self.wanted else None
             for name in KERNEL_COLUMNS
         ]
-        return [*requests, self.by_residue, ring, ring_kv if self.counts_kv else None, chain]
+        return [
+            *requests,
+            self.returns,
+            self.by_residue,
+            ring,
+            ring_kv if self.counts_kv else None,
+            chain,
+        ]
 
     def take(self, chunk: Requests | None, state: np.ndarray, clock: Clock) -> None:
         """Load one more chunk; no chunk means that no more requests will come."""
@@ -99,9 +120,11 @@ class Loaded:
             return
         self._make_room(len(chunk), state)
         rows = slice(self.size, self.size + len(chunk))
-        columns = [self.arrays[name][rows] for name in ("arrival", "prompt", "decode")]
+        is_open = self.returns is None
+        when = "arrival" if is_open else "think"
+        columns = [self.arrays[name][rows] for name in (when, "prompt", "decode")]
         fewest, most, largest, row = kernel.load(
-            chunk.arrival_times,
+            chunk.arrival_times if is_open else chunk.think_times,
             chunk.prompt_tokens,
             chunk.output_tokens,
             clock.tick,
@@ -142,6 +165,9 @@ class Loaded:
             unfinished = (fin < 0) | (fin > state[kernel.DECODE_STEP])
             oldest = int(np.argmax(unfinished)) if unfinished.any() else head
             oldest = min(oldest, int(state[kernel.BOUND]))
+        if self.returns is not None:
+            completed = int(state[kernel.NEXT] - state[kernel.PRESENT])
+            oldest = min(oldest, completed)
         for name in self.wanted:
             column = self.arrays[name]
             column[: self.size - oldest] = column[oldest : self.size].copy()

@@ -30,12 +30,17 @@ LOG_COLUMNS = ("start", "end", "prefill_tokens", "decode_tokens", "kv_tokens", "
 
 
 class Arrival(NamedTuple):
-    """One request on its way into the engine."""
+    """One request on its way into the engine.
+
+    In a closed workload it comes when a user comes back, and ``think_ticks`` is how long the
+    user thinks who sees as many completions as requests were sent before this one.
+    """
 
     ticks: int
     prompt_tokens: int
     decode_steps: int
     class_index: int
+    think_ticks: int = 0
 
 
 @final

@@ -88,7 +88,7 @@ class Recorder:
 
     def outcome(self) -> Outcome:
         """Return everything recorded."""
-        arrivals = np.array(self._arrivals, dtype=np.int64).reshape(-1, 4)
+        arrivals = np.array(self._arrivals, dtype=np.int64).reshape(-1, len(Arrival._fields))
         times = [np.array(t, dtype=np.int64) for t in (self._start, self._first, self._finish)]
         times = [np.where(t > self.horizon, -1, t) for t in times]
         requests = RequestLog(

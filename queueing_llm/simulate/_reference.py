@@ -13,6 +13,7 @@ import numpy as np
 
 from queueing_llm.model import Engine
 from queueing_llm.policies import Batch, EngineState, Policy, check_batch
+from queueing_llm.simulate._arrivals import Upcoming
 from queueing_llm.simulate._clock import Clock
 from queueing_llm.simulate._outcome import Arrival
 from queueing_llm.simulate._recorder import Recorder
@@ -56,6 +57,7 @@ def steps(
     arrivals: Iterator[Arrival],
     clock: Clock,
     recorder: Recorder,
+    starts: np.ndarray | None = None,
 ) -> Iterator[Step]:
     """Run an engine under any policy until the horizon, and yield every batch formed.
 
@@ -67,6 +69,8 @@ def steps(
         Requests in order of arrival.
     clock, recorder
         The step-time law in ticks, and where the totals go.
+    starts : int64 array, shape (N,), or None
+        When the users of a closed workload send their first requests [ticks].
 
     Raises
     ------
@@ -75,24 +79,26 @@ def steps(
     ConservationViolated
         If tokens are lost or invented.
     """
-    present, upcoming = _Present(engine), next(arrivals, None)
+    present, upcoming = _Present(engine), Upcoming(arrivals, starts)
     flight: Step | None = None
     target = in_flight = 0
     while True:
-        while upcoming is not None and upcoming.ticks <= target:
-            present.join(recorder.arrive(upcoming), upcoming)
-            upcoming = next(arrivals, None)
+        for arrival in upcoming.due(target):
+            present.join(recorder.arrive(arrival), arrival)
         recorder.advance(target)
         if flight is not None and flight.end <= recorder.horizon:
             finished = present.leave()
             recorder.complete(target, tokens=in_flight, finished=finished)
             in_flight = 0
+            upcoming.finish(target, finished)
+            for arrival in upcoming.due(target):
+                present.join(recorder.arrive(arrival), arrival)
         recorder.settle(target, tokens_left=present.tokens_left + in_flight)
         if target >= recorder.horizon:
             return
         flight = _decide(present.state(), policy, clock=clock, start=target)
         if flight is None:
-            target = recorder.horizon if upcoming is None else upcoming.ticks
+            target = recorder.horizon if upcoming.ticks is None else upcoming.ticks
             target = min(target, recorder.horizon)
             continue
         yield flight

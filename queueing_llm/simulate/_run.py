@@ -110,7 +110,12 @@ class Run:
 
     @property
     def grows(self) -> bool:
-        """Whether the backlog clearly grew: by 4 standard errors and 1 % of the arrivals."""
+        """Whether the backlog clearly grew: by 4 standard errors and 1 % of the arrivals.
+
+        That of a closed workload cannot, once all its users have begun.
+        """
+        if self.workload.users is not None:
+            return False
         growth = self.growth
         work = float(self.engine.work_tokens(*_mean_lengths(self.workload)))
         offered = work * self._column("arrived")[:, -1].mean() / self.horizon

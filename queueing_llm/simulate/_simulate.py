@@ -4,13 +4,13 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 
 from queueing_llm._validate import Domain, Seconds, SecondsOrZero, check
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.model import Engine, Requests, Workload
+from queueing_llm.model import ClosedArrivals, Engine, Requests, Workload
 from queueing_llm.policies import BatchRule, Policy, check_policy
 from queueing_llm.simulate._arrivals import one_by_one
 from queueing_llm.simulate._clock import NANOSECOND, Clock
@@ -47,7 +47,8 @@ def simulate(
 
     Every engine starts empty. A :class:`BatchRule` runs on the compiled kernel, any other
     policy on the transparent driver. Replication ``r`` of ``R`` replays a recorded workload
-    from the fraction ``r / R`` of its rows.
+    from the fraction ``r / R`` of its rows. The users of a closed workload are alike: lengths
+    are drawn in order of arrival, think times in order of completion.
 
     Parameters
     ----------
@@ -113,14 +114,16 @@ def simulate(
     clock = Clock.of(engine, tick=tick)
     sample_at = clock.ticks(np.linspace(0.0, float(horizon), samples + 1))
     fast = isinstance(policy, BatchRule) and not transparent
-    streams = _streams(workload, seed, replications, CHUNK if fast else SMALL_CHUNK)
+    size = CHUNK if fast else SMALL_CHUNK
+    streams = _streams(workload, seed, replications, size=size, clock=clock)
     with progress_bar(replications, show=progress) as report:
 
         def one(i: int) -> Outcome:
             return outcome_of(
                 engine,
                 policy,
-                chunks=streams[i],
+                chunks=streams[i].chunks,
+                starts=streams[i].starts,
                 clock=clock,
                 sample_at=sample_at,
                 log_size=log_batches,
@@ -144,6 +147,7 @@ def outcome_of(
     log_size: int = 0,
     keep_requests: bool = False,
     expected_requests: int = CHUNK,
+    starts: np.ndarray | None = None,
     transparent: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
@@ -160,11 +164,14 @@ def outcome_of(
             log_size=log_size,
             keep_requests=keep_requests,
             expected_requests=expected_requests,
+            starts=starts,
             progress=progress,
         )
     recorder = Recorder(sample_at, log_size=log_size)
     arrivals = one_by_one(chunks, engine, clock=clock)
-    taken = steps(engine, policy, arrivals=arrivals, clock=clock, recorder=recorder)
+    taken = steps(
+        engine, policy, arrivals=arrivals, clock=clock, recorder=recorder, starts=starts
+    )
     for count, step in enumerate(taken):
         if progress is not None and count % SMALL_CHUNK == 0:
             progress(step.start / recorder.horizon)
@@ -204,24 +211,45 @@ def watch(
     check_policy(policy)
     check(horizon, "horizon", Seconds)
     clock = Clock.of(engine, tick=tick)
-    (chunks,) = _streams(workload, seed, 1, SMALL_CHUNK)
+    (stream,) = _streams(workload, seed, 1, size=SMALL_CHUNK, clock=clock)
     return steps(
         engine,
         policy,
-        arrivals=one_by_one(chunks, engine, clock=clock),
+        arrivals=one_by_one(stream.chunks, engine, clock=clock),
         clock=clock,
         recorder=Recorder(clock.ticks([horizon])),
+        starts=stream.starts,
     )
 
 
+class _Stream(NamedTuple):
+    """What one replication draws: requests, and when the users of a closed workload begin."""
+
+    chunks: Iterator[Requests]
+    starts: np.ndarray | None
+
+
 def _streams(
-    workload: Workload, seed: int | np.random.Generator, replications: int, size: int
-) -> list[Iterator[Requests]]:
-    rng = generator(seed)
-    return [
-        workload.chunks(child, size, phase=i / replications if workload.is_endless else 0.0)
-        for i, child in enumerate(rng.spawn(replications))
-    ]
+    workload: Workload,
+    seed: int | np.random.Generator,
+    replications: int,
+    *,
+    size: int,
+    clock: Clock,
+) -> list[_Stream]:
+    streams = []
+    for i, child in enumerate(generator(seed).spawn(replications)):
+        phase = i / replications if workload.is_endless else 0.0
+        chunks = workload.chunks(child, size, phase=phase)
+        streams.append(_Stream(chunks, _starts(workload, child, clock)))
+    return streams
+
+
+def _starts(workload: Workload, rng: np.random.Generator, clock: Clock) -> np.ndarray | None:
+    if not isinstance(workload.arrivals, ClosedArrivals):
+        return None
+    (first,) = rng.spawn(1)
+    return clock.arrival_ticks(workload.arrivals.starts(first))
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
@@ -246,7 +274,7 @@ def in_parallel(one: Callable[[int], Result], count: int) -> tuple[Result, ...]:
 
 def _expected(workload: Workload, horizon: float) -> int:
     """Guess the number of requests, a little generously."""
-    if not workload.is_endless:
+    if not workload.is_endless or workload.users is not None:
         return CHUNK
     mean = float(workload.arrival_rate) * float(horizon)
     return int(mean * 1.002 + 8 * np.sqrt(mean)) + CHUNK

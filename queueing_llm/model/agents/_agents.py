@@ -8,7 +8,7 @@ from queueing_llm.model._arrivals import AbstractArrivals
 from queueing_llm.model._engine import Engine
 from queueing_llm.model._joint_lengths import (
     AbstractRequestLengths,
-    IndependentLengths,
+    independent_lengths,
     length_law,
 )
 from queueing_llm.model._lengths import AbstractLength
@@ -127,10 +127,7 @@ def _lengths(attributes: Mapping[str, Any]) -> AbstractRequestLengths | None:
     if len(given) == 1:
         msg = "it needs both 'prompt_tokens' and 'output_tokens', or 'lengths'."
         raise InvalidArgument(msg)
-    return IndependentLengths(
-        length_law(attributes["prompt_tokens"], "prompt_tokens", at_least=1),
-        length_law(attributes["output_tokens"], "output_tokens", at_least=0),
-    )
+    return independent_lengths(attributes["prompt_tokens"], attributes["output_tokens"])
 
 
 def _turns(turns: Any) -> AbstractLength | None:

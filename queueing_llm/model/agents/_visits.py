@@ -13,6 +13,7 @@ from queueing_llm._validate import Domain, Real, decimal, validate
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.model._arguments import check_kind
 from queueing_llm.model._arrivals import AbstractArrivals
+from queueing_llm.model._closed_arrivals import check_open
 from queueing_llm.model._engine import Engine
 from queueing_llm.model._joint_lengths import AbstractRequestLengths
 from queueing_llm.model._lengths import AbstractLength
@@ -163,6 +164,7 @@ class Visit:
         for name, kind, such_as in kinds:
             if getattr(self, name) is not None:
                 check_kind(getattr(self, name), name, kind=kind, such_as=such_as)
+        check_open(self.arrivals, "arrivals")
         if self.turns is not None and self.turns.smallest < 1:
             msg = f"turns must be at least 1, got turns={self.turns!r}, which can be 0."
             raise InvalidArgument(msg)

@@ -46,7 +46,7 @@ def theorem_2_hypotheses(
         ),
         Hypothesis(
             "requests arrive at random, independent of the engine, with finite mean work",
-            holds=workload.is_endless,
+            holds=workload.is_endless and workload.users is None,
             how=_describe_arrivals(workload),
         ),
         Hypothesis(
