@@ -1,6 +1,6 @@
 """Stability of LLM serving: engines, workloads, policies, and verdicts with evidence."""
 
-from queueing_llm import networks, symbolic, verify
+from queueing_llm import fitting, networks, symbolic, verify
 from queueing_llm.certificates import Certificate, certify_overload, certify_stability
 from queueing_llm.decide import NetworkVerdict, check_network, check_stability, critical_rate
 from queueing_llm.errors import (
@@ -14,12 +14,21 @@ from queueing_llm.evidence import (
     CriticalRate,
     Evidence,
     Hypothesis,
+    RequestCost,
     Status,
     Verdict,
+)
+from queueing_llm.fitting import (
+    StepSamples,
+    fit_step_time,
+    fitted_step_time,
+    read_profile,
+    read_step_samples,
 )
 from queueing_llm.fluid import FluidPath, FluidPiece, FluidState, fluid_path
 from queueing_llm.model import (
     BatchArrivals,
+    ClosedArrivals,
     DeterministicArrivals,
     DeterministicLength,
     EmpiricalLength,
@@ -91,9 +100,11 @@ from queueing_llm.steptime import (
     AbstractStepTime,
     AffineStepTime,
     HingeStepTime,
+    MeasuredStepTime,
     RooflineStepTime,
     StaircaseStepTime,
     TableStepTime,
+    kv_cache_tokens,
 )
 from queueing_llm.traces import (
     Preset,
@@ -123,6 +134,7 @@ __all__ = [
     "Capacity",
     "Certificate",
     "ClassRegion",
+    "ClosedArrivals",
     "ConservationViolated",
     "CriticalRate",
     "DeterministicArrivals",
@@ -150,6 +162,7 @@ __all__ = [
     "LengthMoments",
     "LimitCycle",
     "LognormalLength",
+    "MeasuredStepTime",
     "MemoryThreshold",
     "MissingDependency",
     "MulticlassNetwork",
@@ -168,11 +181,13 @@ __all__ = [
     "RenewalArrivals",
     "ReplayArrivals",
     "RequestClass",
+    "RequestCost",
     "RooflineStepTime",
     "Run",
     "SessionTrace",
     "StaircaseStepTime",
     "Status",
+    "StepSamples",
     "TableStepTime",
     "ThreeResourceBound",
     "Trace",
@@ -190,8 +205,12 @@ __all__ = [
     "class_region",
     "compare_batching",
     "critical_rate",
+    "fit_step_time",
+    "fitted_step_time",
+    "fitting",
     "fluid_path",
     "foster_drift",
+    "kv_cache_tokens",
     "limit_cycle",
     "memory_threshold",
     "network_load",
@@ -200,7 +219,9 @@ __all__ = [
     "policy_named",
     "preset",
     "preset_names",
+    "read_profile",
     "read_sessions",
+    "read_step_samples",
     "read_trace",
     "session_network",
     "simulate",

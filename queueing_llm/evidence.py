@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, final
+from typing import Any, Literal, TypeAlias, final
 
 from queueing_llm._validate import Real
+
+Limit: TypeAlias = Literal["tokens", "requests", "kv"]
+"""What a capacity is limited by, in a word."""
 
 
 class Status(Enum):
@@ -93,6 +96,69 @@ class CriticalRate:
 
 @final
 @dataclass(frozen=True, slots=True)
+class RequestCost:
+    r"""What a request takes of an engine at the least, by what it is for.
+
+    The parts are what it uses, at the prices that prove the capacity: prices at which no
+    batch is worth more than its time. A limit that does not bind has no price.
+
+    Parameters
+    ----------
+    prefill_seconds : number
+        :math:`\pi_p E[p]`, for the tokens of the prompt [s].
+    decode_seconds : number
+        :math:`(\pi_d - \pi_r) E[D]`, for the tokens of the decode steps [s].
+    place_seconds : number
+        :math:`\pi_r E[D]`, for their places in batches whose size is limited [s].
+    kv_memory_seconds : number
+        :math:`\pi_m E[g]`, for the slots of the KV cache while it holds them [s].
+    kv_read_seconds : number
+        :math:`\pi_k G`, for the KV tokens that it reads [s].
+
+    Examples
+    --------
+    >>> from queueing_llm.evidence import RequestCost
+    >>> cost = RequestCost(0.02, 0.01, 0, kv_memory_seconds=0.03, kv_read_seconds=0.04)
+    >>> cost.limited_by, round(cost.shares["kv_reads"], 3)
+    ('kv', 0.4)
+    """
+
+    prefill_seconds: Real
+    decode_seconds: Real
+    place_seconds: Real
+    kv_memory_seconds: Real
+    kv_read_seconds: Real
+
+    @property
+    def seconds(self) -> Real:
+        """The sum, the inverse of the capacity of one engine [s/request]."""
+        kv = self.kv_memory_seconds + self.kv_read_seconds
+        return self.prefill_seconds + self.decode_seconds + self.place_seconds + kv
+
+    @property
+    def shares(self) -> dict[str, Real]:
+        """Share of the sum [1] for tokens, requests in a batch, KV memory and KV reads."""
+        parts = {
+            "tokens": self.prefill_seconds + self.decode_seconds,
+            "requests": self.place_seconds,
+            "kv_memory": self.kv_memory_seconds,
+            "kv_reads": self.kv_read_seconds,
+        }
+        return {name: part / self.seconds for name, part in parts.items()}
+
+    @property
+    def limited_by(self) -> Limit:
+        """The largest share in a word, that of the KV cache for both memory and reads."""
+        shares = self.shares
+        kv = shares["kv_memory"] + shares["kv_reads"]
+        most = max(kv, shares["tokens"], shares["requests"])
+        if shares["tokens"] == most:
+            return "tokens"
+        return "requests" if shares["requests"] == most else "kv"
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Capacity:
     r"""What no policy can exceed on an engine.
 
@@ -112,6 +178,8 @@ class Capacity:
         The argument in a sentence.
     evidence : Evidence
         How it is known that no policy exceeds it.
+    cost : RequestCost or None
+        What a request takes of one engine, and so what limits the rate.
     """
 
     requests_per_second: Real
@@ -120,6 +188,7 @@ class Capacity:
     is_attained: bool
     basis: str
     evidence: Evidence = Evidence.THEOREM
+    cost: RequestCost | None = None
 
 
 @final

@@ -10,7 +10,7 @@ import typer
 
 from queueing_llm.cli import _options as option
 from queueing_llm.cli._output import answers, complain, print_json, progress
-from queueing_llm.cli._records import verdict_record
+from queueing_llm.cli._records import system_record, verdict_record
 from queueing_llm.cli._verdict_table import print_verdicts
 from queueing_llm.decide import check_stability
 from queueing_llm.errors import InvalidArgument, nearest
@@ -31,7 +31,7 @@ def required_status(text: str) -> Status:
 
 
 def check(
-    scenario: option.ScenarioName,
+    scenario: option.ScenarioName = None,
     *,
     policy: Annotated[
         list[str] | None,
@@ -48,6 +48,13 @@ def check(
     trace: option.TraceName = None,
     trace_format: option.TraceFormat = None,
     skip_bad_rows: option.SkipBadRows = False,
+    model: option.Model = None,
+    gpu: option.Gpu = None,
+    backend: option.Backend = None,
+    tp: option.TensorParallel = None,
+    memory_fraction: option.MemoryFraction = None,
+    users: option.Users = None,
+    think_time: option.ThinkTime = None,
     servers: Annotated[
         int,
         typer.Option(
@@ -93,7 +100,15 @@ def check(
         trace=trace,
         trace_format=trace_format,
         skip_bad_rows=skip_bad_rows,
+        users=users,
+        think_time=think_time,
+        model=model,
+        gpu=gpu,
+        backend=backend,
+        tp=tp,
+        memory_fraction=memory_fraction,
     )
+    _check_open(system)
     if plot is not None:
         _check_plot(plot, servers=servers)
     if certificate is not None and not certificate.parent.is_dir():
@@ -142,6 +157,7 @@ def _print_json(
         "trace": system.trace or None,
         "unit": "requests/s",
         "servers": servers,
+        **system_record(system),
     }
     records = [verdict_record(verdict) for verdict in verdicts]
     if single and len(records) == 1:
@@ -175,6 +191,18 @@ def _against(required: Status | None, verdicts: Sequence[Verdict]) -> int:
     listing = ", ".join(f"{v.policy} is {v.status.name}" for v in others)
     sentence = f"required {required.name} of every policy, but {listing}."
     return complain(sentence, status=NOT_AS_REQUIRED)
+
+
+def _check_open(system: Scenario) -> None:
+    """Refuse users, whose requests cannot pile up."""
+    users = system.workload.users
+    if users is not None:
+        msg = (
+            f"{users} users who wait for their answers never have more than {users} requests "
+            "in the system, so whether it keeps up is no question; queueing-llm simulate shows "
+            "their throughput and latencies."
+        )
+        raise InvalidArgument(msg)
 
 
 def _check_plot(path: Path, *, servers: int) -> None:

@@ -7,8 +7,11 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from queueing_llm.errors import InvalidArgument
+from queueing_llm.model import Engine, Workload
 from queueing_llm.policies import POLICIES, BatchRule, policy_named
 from queueing_llm.scenarios import (
+    MeasuredSystem,
+    Recording,
     Scenario,
     change_engine,
     change_workload,
@@ -18,6 +21,7 @@ from queueing_llm.scenarios import (
 )
 
 OVERRIDES = "Instead of the scenario's"
+MEASURED = "A model on a GPU, with measured step times and the limits of its backend"
 
 
 def number(text: str) -> Fraction:
@@ -57,11 +61,17 @@ def override(parser: Any, metavar: str, text: str) -> Any:
     return typer.Option(parser=parser, metavar=metavar, help=text, rich_help_panel=OVERRIDES)
 
 
+def of_gpu(parser: Any, metavar: str, text: str) -> Any:
+    """Return an option that names a system whose step times were measured."""
+    return typer.Option(parser=parser, metavar=metavar, help=text, rich_help_panel=MEASURED)
+
+
 ScenarioName: TypeAlias = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="SCENARIO",
-        help="A TOML file or a packaged scenario, see [bold]queueing-llm list[/bold].",
+        help="A TOML file or a packaged scenario, see [bold]queueing-llm list[/bold]; "
+        "--model and --gpu do without.",
         show_default=False,
     ),
 ]
@@ -104,6 +114,29 @@ SkipBadRows: TypeAlias = Annotated[
         rich_help_panel=OVERRIDES,
     ),
 ]
+Users: TypeAlias = Annotated[
+    int | None,
+    override(
+        whole, "N", "A closed workload: users who wait for an answer before they ask again."
+    ),
+]
+ThinkTime: TypeAlias = Annotated[
+    Fraction | None, override(number, "SECONDS", "From an answer to the next request.")
+]
+Model: TypeAlias = Annotated[
+    str | None, of_gpu(str, "NAME|FOLDER", "A model, or a folder with its config.json.")
+]
+Gpu: TypeAlias = Annotated[str | None, of_gpu(str, "NAME", "A GPU, such as h100_sxm.")]
+Backend: TypeAlias = Annotated[
+    str | None, of_gpu(str, "NAME", "vllm, sglang or trtllm. Default: vllm.")
+]
+TensorParallel: TypeAlias = Annotated[
+    int | None, of_gpu(whole, "GPUS", "GPUs that share each layer. Default: 1.")
+]
+MemoryFraction: TypeAlias = Annotated[
+    Fraction | None,
+    of_gpu(number, "SHARE", "Of the GPU's memory for the engine. Default: the backend's."),
+]
 Seed: TypeAlias = Annotated[
     int, typer.Option(parser=natural, metavar="N", help="Seed of everything that is simulated.")
 ]
@@ -120,7 +153,7 @@ def policies(names: list[str] | None) -> tuple[BatchRule, ...]:
 
 
 def system(
-    name: str,
+    name: str | None,
     *,
     arrival_rate: Fraction | None,
     scale: Fraction | None,
@@ -133,34 +166,124 @@ def system(
     trace: str | None,
     trace_format: str | None,
     skip_bad_rows: bool,
+    users: int | None = None,
+    think_time: Fraction | None = None,
+    **gpu: Any,
 ) -> Scenario:
-    """Return the scenario with the values replaced that were given as options."""
-    given = load_scenario(name)
-    engine = change_engine(
-        given.engine,
-        token_budget=token_budget,
-        max_batch_size=max_batch_size,
-        kv_capacity=kv_capacity,
-        kv_block_size=kv_block_size,
-    )
-    workload, recording = given.workload, given.trace
-    if trace is not None:
+    """Return the scenario with the values replaced that were given as options.
+
+    ``gpu`` are the options about a measured system: model, gpu, backend, tp, memory_fraction.
+    """
+    given = None if name is None else load_scenario(name)
+    limits = {
+        "token_budget": token_budget,
+        "max_batch_size": max_batch_size,
+        "kv_capacity": kv_capacity,
+        "kv_block_size": kv_block_size,
+    }
+    served_by = _served_by(given, limits, **gpu)
+    _check_closed(users, arrival_rate=arrival_rate, scale=scale)
+    # Users have no rate, and what they replace need not have one.
+    rate = arrival_rate if users is None else 1
+    if trace is None:
+        _check_about_trace(trace_format, skip_bad_rows=skip_bad_rows)
+        read = _requests(given, rate, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+    else:
         read = read_recording(
-            trace,
-            trace_format=trace_format,
-            skip_bad_rows=skip_bad_rows,
-            arrival_rate=arrival_rate,
+            trace, trace_format=trace_format, skip_bad_rows=skip_bad_rows, arrival_rate=rate
         )
-        workload, recording = read.workload, read.description
-    elif trace_format is not None or skip_bad_rows:
-        option = "--skip-bad-rows" if skip_bad_rows else "--trace-format"
-        msg = f"{option} needs --trace, the file it is about."
-        raise InvalidArgument(msg)
     workload = change_workload(
-        workload,
+        read.workload,
         arrival_rate=arrival_rate,
         scale=1 if scale is None else scale,
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,
+        users=users,
+        think_time=think_time,
     )
-    return replace(given, engine=engine, workload=workload, trace=recording)
+    if isinstance(served_by, MeasuredSystem) and (given is None or any(gpu.values())):
+        title = served_by.title if given is None else f"{served_by.title}; {given.name}"
+        return Scenario(title, "", "", served_by, workload, trace=read.description)
+    assert given is not None, "without a scenario a model on a GPU was named"
+    return replace(given, served_by=served_by, workload=workload, trace=read.description)
+
+
+def _served_by(
+    given: Scenario | None,
+    limits: dict[str, int | None],
+    *,
+    model: str | None = None,
+    gpu: str | None = None,
+    backend: str | None = None,
+    tp: int | None = None,
+    memory_fraction: Fraction | None = None,
+) -> Engine | MeasuredSystem:
+    """Return the engine of a scenario or of a model on a GPU, with the limits given."""
+    named = {
+        "--model": model,
+        "--gpu": gpu,
+        "--backend": backend,
+        "--tp": tp,
+        "--memory-fraction": memory_fraction,
+    }
+    own = None if given is None else given.measured
+    if own is None and not (model and gpu):
+        if given is not None and not any(value is not None for value in named.values()):
+            return change_engine(given.engine, **limits)
+        missing = " and ".join(name for name in ("--model", "--gpu") if not named[name])
+        typed = [name for name, value in named.items() if value is not None]
+        if typed:
+            msg = f"{typed[0]} is about a model on a GPU: give {missing}, too."
+        else:
+            msg = "a system is needed: give a SCENARIO, or a --model and its --gpu."
+        raise InvalidArgument(msg)
+    if own is None:
+        own = MeasuredSystem(str(model), str(gpu))
+    return own.changed(
+        model=model,
+        system=gpu,
+        backend=backend,
+        tp=tp,
+        memory_fraction=memory_fraction,
+        **limits,
+    )
+
+
+def _check_closed(
+    users: int | None, *, arrival_rate: Fraction | None, scale: Fraction | None
+) -> None:
+    """Refuse a rate for users, who ask when they have been answered."""
+    for name, value in (("--arrival-rate", arrival_rate), ("--scale", scale)):
+        if users is not None and value is not None:
+            msg = f"{name} and --users exclude each other: users ask once they are answered."
+            raise InvalidArgument(msg)
+
+
+def _check_about_trace(trace_format: str | None, *, skip_bad_rows: bool) -> None:
+    if trace_format is not None or skip_bad_rows:
+        option = "--skip-bad-rows" if skip_bad_rows else "--trace-format"
+        msg = f"{option} needs --trace, the file it is about."
+        raise InvalidArgument(msg)
+
+
+def _requests(
+    given: Scenario | None,
+    rate: Fraction | int | None,
+    *,
+    prompt_tokens: int | None,
+    output_tokens: int | None,
+) -> Recording:
+    """Return the workload of a scenario or, without one, that of the options alone."""
+    if given is not None:
+        return Recording(given.workload, given.trace)
+    if rate is None or prompt_tokens is None or output_tokens is None:
+        named = {
+            "--arrival-rate or --users": rate,
+            "--prompt-tokens": prompt_tokens,
+            "--output-tokens": output_tokens,
+        }
+        missing = ", ".join(name for name, value in named.items() if value is None)
+        msg = f"a workload is needed: give a SCENARIO, --trace, or also {missing}."
+        raise InvalidArgument(msg)
+    workload = Workload.poisson(rate, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+    return Recording(workload, "")

@@ -7,8 +7,11 @@
     {"scenario": NAME, "trace": TEXT or null, "unit": "requests/s", "servers": K,
      "results": [RESULT, ...]}
 
-and, if exactly one ``--policy`` was given, one RESULT with "scenario", "trace", "unit" and
-"servers" beside its own keys:
+and, if exactly one ``--policy`` was given, one RESULT with the other keys beside its own. Both
+have "engine", the limits of the engine by the names of its fields, and "measured": null, or of
+a model on a GPU the "model", "gpu", "backend", "version", "tp", the "prompt_tokens" for which
+attention is measured, "kv_bytes_per_token", where default limits are from ("limits_from"), the
+relative "table_error" of the step times ("median" and "worst") and "notes" on them. A RESULT:
 
 ========================== =============================================================
 ``policy``                 name, with its readings
@@ -22,6 +25,10 @@ and, if exactly one ``--policy`` was given, one RESULT with "scenario", "trace",
 ``critical_rate_exact``    the same as a fraction "p/q", null if it is not exact
 ``capacity``               requests/s that no policy can exceed; ``capacity_exact`` as "p/q";
                            ``capacity_is_attained`` whether some policy is known to reach it
+``limited_by``             "tokens", "requests" or "kv": what most of a request's cost at the
+                           prices of the capacity is for; ``limits`` the shares of "tokens",
+                           "requests", "kv_memory" and "kv_reads"; ``request_seconds`` the cost
+                           [s] by "prefill", "decode", "places", "kv_memory" and "kv_reads"
 ``load``                   arrival rate over capacity
 ``margin``                 1 - arrival rate / critical rate, null if unknown
 ``growth``                 of the backlog in the fluid limit, tokens/s; null if unknown
@@ -31,7 +38,8 @@ and, if exactly one ``--policy`` was given, one RESULT with "scenario", "trace",
                            ``python -m queueing_llm.certificates check`` verifies; else null
 ========================== =============================================================
 
-``queueing-llm simulate`` prints the settings, counts, "means" (each {"value",
+``queueing-llm simulate`` prints the settings ("engine" and "measured" as above; of a closed
+workload "users" and "think_time", and null for "arrival_rate"), counts, "means" (each {"value",
 "standard_error", "observations", "method", "unit"}), "latencies" (by kind, then "mean",
 "p50", "p90", "p99", in the same form; only with ``--per-request``) and "transient": whether
 the backlog grew, so that they describe this horizon only.
@@ -44,8 +52,17 @@ from fractions import Fraction
 from typing import Any
 
 from queueing_llm._validate import Real
-from queueing_llm.evidence import Verdict
+from queueing_llm.evidence import RequestCost, Verdict
+from queueing_llm.scenarios import Scenario
 from queueing_llm.simulate import Estimate
+
+LIMITS = (
+    "token_budget",
+    "max_batch_size",
+    "kv_capacity",
+    "kv_block_size",
+    "first_token_from_prefill",
+)
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
@@ -64,6 +81,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "capacity": ceiling.requests_per_second,
         "capacity_exact": _exact(ceiling.requests_per_second),
         "capacity_is_attained": ceiling.is_attained,
+        **cost_record(ceiling.cost),
         "load": verdict.load,
         "margin": verdict.margin,
         "growth": verdict.growth,
@@ -73,6 +91,49 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
             {"name": h.name, "holds": h.holds, "how": h.how} for h in critical.hypotheses
         ],
         "certificate": verdict.certificate and verdict.certificate.document,
+    }
+
+
+def cost_record(cost: RequestCost | None) -> dict[str, Any]:
+    """Return what limits a capacity under the keys of the schema."""
+    if cost is None:
+        return {"limited_by": None, "limits": None, "request_seconds": None}
+    parts = {
+        "prefill": cost.prefill_seconds,
+        "decode": cost.decode_seconds,
+        "places": cost.place_seconds,
+        "kv_memory": cost.kv_memory_seconds,
+        "kv_reads": cost.kv_read_seconds,
+    }
+    return {"limited_by": cost.limited_by, "limits": cost.shares, "request_seconds": parts}
+
+
+def system_record(scenario: Scenario) -> dict[str, Any]:
+    """Return the limits of the engine and, of a measured one, what was measured."""
+    engine = scenario.engine
+    return {
+        "engine": {name: getattr(engine, name) for name in LIMITS},
+        "measured": _measured_record(scenario),
+    }
+
+
+def _measured_record(scenario: Scenario) -> dict[str, Any] | None:
+    served = scenario.measured
+    if served is None:
+        return None
+    step = served.step_time(scenario.workload)
+    median, worst = served.table_errors(scenario.workload)
+    return {
+        "model": step.model,
+        "gpu": step.system,
+        "backend": step.backend,
+        "version": step.version,
+        "tp": step.tp,
+        "prompt_tokens": step.prompt_tokens,
+        "kv_bytes_per_token": step.kv_bytes_per_token,
+        "limits_from": served.defaults(scenario.workload).source,
+        "table_error": {"median": median, "worst": worst},
+        "notes": list(step.notes),
     }
 
 

@@ -8,8 +8,9 @@ import typer
 from queueing_llm._validate import Seconds, check
 from queueing_llm.cli import _options as option
 from queueing_llm.cli._output import answers, print_json
-from queueing_llm.cli._records import estimate_record
+from queueing_llm.cli._records import estimate_record, system_record
 from queueing_llm.cli._run_table import print_run
+from queueing_llm.model import AbstractArrivals, ClosedArrivals
 from queueing_llm.policies import policy_named
 from queueing_llm.scenarios import Scenario
 from queueing_llm.simulate import Estimate, Run
@@ -28,7 +29,7 @@ SUMMARIES = {"mean": None, "p50": 50.0, "p90": 90.0, "p99": 99.0}
 
 
 def simulate(
-    scenario: option.ScenarioName,
+    scenario: option.ScenarioName = None,
     *,
     policy: Annotated[str, typer.Option(metavar="NAME", help="Policy to simulate.")],
     horizon: Annotated[
@@ -46,6 +47,13 @@ def simulate(
     trace: option.TraceName = None,
     trace_format: option.TraceFormat = None,
     skip_bad_rows: option.SkipBadRows = False,
+    model: option.Model = None,
+    gpu: option.Gpu = None,
+    backend: option.Backend = None,
+    tp: option.TensorParallel = None,
+    memory_fraction: option.MemoryFraction = None,
+    users: option.Users = None,
+    think_time: option.ThinkTime = None,
     replications: Annotated[
         int, typer.Option(parser=option.whole, metavar="R", help="Independent replications.")
     ] = 1,
@@ -61,7 +69,10 @@ def simulate(
         typer.Option(parser=option.real, metavar="SECONDS", help="Resolution of the clock."),
     ] = 1e-9,
     per_request: Annotated[
-        bool, typer.Option("--per-request", help="Keep every request, for latencies.")
+        bool,
+        typer.Option(
+            "--per-request", help="Keep every request, for latencies; always with users."
+        ),
     ] = False,
     progress: Annotated[
         bool | None,
@@ -85,7 +96,16 @@ def simulate(
         trace=trace,
         trace_format=trace_format,
         skip_bad_rows=skip_bad_rows,
+        users=users,
+        think_time=think_time,
+        model=model,
+        gpu=gpu,
+        backend=backend,
+        tp=tp,
+        memory_fraction=memory_fraction,
     )
+    # Latencies are what a closed workload is watched for.
+    per_request = per_request or system.workload.users is not None
     run = simulated(
         system.engine,
         system.workload,
@@ -115,7 +135,8 @@ def run_record(
         "scenario": system.name,
         "trace": system.trace or None,
         "policy": policy,
-        "arrival_rate": system.workload.arrival_rate,
+        **_arrivals_record(system.workload.arrivals),
+        **system_record(system),
         "horizon": run.horizon,
         "warmup": run.warmup,
         "replications": len(run.outcomes),
@@ -130,6 +151,13 @@ def run_record(
         record["transient"] = run.grows
         record["latencies"] = {kind: _latency_records(run, kind) for kind in LATENCIES}
     return record
+
+
+def _arrivals_record(arrivals: AbstractArrivals) -> dict[str, Any]:
+    if isinstance(arrivals, ClosedArrivals):
+        about = {"users": arrivals.users, "think_time": arrivals.think_time}
+        return {"arrival_rate": None, **about}
+    return {"arrival_rate": arrivals.rate}
 
 
 def _latency_records(run: Run, kind: Any) -> dict[str, dict[str, Any]]:

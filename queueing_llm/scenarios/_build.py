@@ -10,6 +10,7 @@ from queueing_llm.model import (
     AbstractArrivals,
     AbstractLength,
     BatchArrivals,
+    ClosedArrivals,
     DeterministicArrivals,
     DeterministicLength,
     Engine,
@@ -25,17 +26,43 @@ from queueing_llm.scenarios._laws import (
     constructed,
     named_law,
 )
+from queueing_llm.scenarios._measured import MeasuredSystem
 from queueing_llm.scenarios._schema import ClassTable, EngineTable, WorkloadTable
 from queueing_llm.scenarios._sources import Recording, read_recording
 
+CLOSED = ("users", "think_time", "think_scv", "ramp")
 
-def engine_of(table: EngineTable) -> Engine:
-    """Return the engine that ``[engine]`` describes."""
+
+def engine_of(table: EngineTable) -> Engine | MeasuredSystem:
+    """Return the engine that ``[engine]`` describes, or the system on a GPU that it names."""
     where = "engine.step_time"
-    law, values = named_law(table.step_time, STEP_TIMES, word="law", where=where)
+    laws = {**STEP_TIMES, "measured": MeasuredSystem}
+    law, values = named_law(table.step_time, laws, word="law", where=where)
+    limits = table.model_dump(exclude={"step_time"}, exclude_unset=True)
+    if law is MeasuredSystem:
+        return _measured(values, limits, where=where)
+    if table.token_budget is None:
+        msg = "[engine] needs the key 'token_budget'."
+        raise InvalidArgument(msg)
     step_time = constructed(law, values, where=where)
-    limits = {**table.model_dump(exclude={"step_time"}), "step_time": step_time}
-    return constructed(Engine, limits, where="engine")
+    return constructed(Engine, {**limits, "step_time": step_time}, where="engine")
+
+
+def _measured(
+    values: Mapping[str, Any], limits: Mapping[str, Any], *, where: str
+) -> MeasuredSystem:
+    if limits.get("first_token_from_prefill", True) is not True:
+        msg = (
+            "engine.first_token_from_prefill is False, but engines on GPUs yield the first "
+            "token from the prefill: leave the key out."
+        )
+        raise InvalidArgument(msg)
+    named = {key: limits[key] for key in limits if key != "first_token_from_prefill"}
+    for key in named:
+        if key in values:
+            msg = f"{where} has no key {key!r}: it belongs to [engine]."
+            raise InvalidArgument(msg)
+    return constructed(MeasuredSystem, {**values, **named}, where=where)
 
 
 def workload_of(table: WorkloadTable, *, folder: Path | None) -> Recording:
@@ -45,6 +72,12 @@ def workload_of(table: WorkloadTable, *, folder: Path | None) -> Recording:
     """
     if table.trace is not None:
         _refuse(table, "trace", ("arrivals", "prompt_tokens", "output_tokens", "classes"))
+        if _closed(table) is not None:
+            msg = (
+                "workload has both 'trace' and 'users': keep one of them; the option --users "
+                "replaces the arrivals of a trace."
+            )
+            raise InvalidArgument(msg)
         return read_recording(
             table.trace,
             folder=folder,
@@ -57,9 +90,23 @@ def workload_of(table: WorkloadTable, *, folder: Path | None) -> Recording:
         if getattr(table, key) != default:
             msg = f"workload.{key} is {getattr(table, key)!r}, but workload.trace is missing."
             raise InvalidArgument(msg)
-    arrivals = _arrivals(table.arrivals or {"process": "poisson"}, table.arrival_rate)
+    arrivals = _closed(table) or _arrivals(
+        table.arrivals or {"process": "poisson"}, table.arrival_rate
+    )
     workload = change_workload(Workload(arrivals, _classes(table)), scale=table.scale)
     return Recording(workload, description="")
+
+
+def _closed(table: WorkloadTable) -> ClosedArrivals | None:
+    """Return the users of a closed workload; None if it has no such key."""
+    closed = {key: getattr(table, key) for key in CLOSED if getattr(table, key) is not None}
+    if not closed:
+        return None
+    if "users" not in closed:
+        msg = f"workload.{next(iter(closed))} is about users: add the key 'users'."
+        raise InvalidArgument(msg)
+    _refuse(table, "users", ("arrivals", "arrival_rate"))
+    return constructed(ClosedArrivals, closed, where="workload")
 
 
 def length_of(value: Any, name: str) -> AbstractLength:

@@ -6,8 +6,11 @@ from typing import Annotated, Any
 import numpy as np
 
 from queueing_llm._validate import Domain, Real, Tokens, TokensOrZero, check
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import (
+    AbstractArrivals,
     AbstractRequestLengths,
+    ClosedArrivals,
     DeterministicLength,
     EmpiricalLengths,
     Engine,
@@ -50,6 +53,8 @@ def change_workload(
     scale: Real = 1,
     prompt_tokens: int | None = None,
     output_tokens: int | None = None,
+    users: int | None = None,
+    think_time: Real | None = None,
 ) -> Workload:
     """Return the workload with the values that are given replaced.
 
@@ -63,11 +68,16 @@ def change_workload(
         Factor on the rate [1], applied last.
     prompt_tokens, output_tokens : int or None
         Length of every request of every class [tokens], instead of its law.
+    users : int or None
+        Users of a closed workload, who send the requests instead.
+    think_time : Real or None
+        From an answer to the next request of its user [s]; constant.
 
     Raises
     ------
     InvalidArgument
-        If a value is out of range.
+        If a value is out of range, a closed workload is given a rate, or an open one a think
+        time.
 
     Examples
     --------
@@ -85,10 +95,27 @@ def change_workload(
         replace(c, lengths=_changed(c.lengths, prompt_tokens, output_tokens))
         for c in workload.classes
     ]
-    changed = Workload(workload.arrivals, classes)
+    changed = Workload(_closed(workload, users, think_time), classes)
     if arrival_rate is not None:
         changed = changed.scale_to(arrival_rate)
     return changed if scale == 1 else changed.scale_to(changed.arrival_rate * scale)
+
+
+def _closed(workload: Workload, users: int | None, think_time: Real | None) -> AbstractArrivals:
+    """Return the arrivals, or the users that replace them."""
+    own = workload.arrivals
+    if users is None and think_time is None:
+        return own
+    if isinstance(own, ClosedArrivals):
+        own = own if users is None else replace(own, users=users)
+        return own if think_time is None else replace(own, think_time=think_time)
+    if users is None:
+        msg = (
+            f"think_time={think_time!r} is about users, and the workload has none: "
+            "give users, too."
+        )
+        raise InvalidArgument(msg)
+    return ClosedArrivals(users, think_time or 0)
 
 
 def _changed(

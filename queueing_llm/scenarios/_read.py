@@ -60,7 +60,7 @@ def load_scenario(name: str | os.PathLike[str]) -> Scenario:
             name=table.name or Path(label).stem,
             description=table.description,
             source=table.source,
-            engine=engine_of(table.engine),
+            served_by=engine_of(table.engine),
             workload=load.workload,
             trace=load.description,
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 from queueing_llm.model import Engine, Workload
+from queueing_llm.scenarios._measured import MeasuredSystem
 
 
 @final
@@ -19,8 +20,9 @@ class Scenario:
         What it is, in a sentence.
     source : str
         Where its numbers come from.
-    engine : Engine
-        The engine.
+    served_by : Engine or MeasuredSystem
+        The engine, or the system on a GPU whose measurements it is made of when it is asked
+        for.
     workload : Workload
         What arrives.
     trace : str
@@ -36,6 +38,18 @@ class Scenario:
     name: str
     description: str
     source: str
-    engine: Engine
+    served_by: Engine | MeasuredSystem
     workload: Workload
     trace: str = ""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; that of a measured system needs the extra ``gpu-data``."""
+        if isinstance(self.served_by, MeasuredSystem):
+            return self.served_by.engine(self.workload)
+        return self.served_by
+
+    @property
+    def measured(self) -> MeasuredSystem | None:
+        """The system on a GPU that the engine is made of; None if its law is given."""
+        return self.served_by if isinstance(self.served_by, MeasuredSystem) else None

@@ -15,10 +15,13 @@ class Table(BaseModel):
 
 
 class EngineTable(Table):
-    """``[engine]``: the fields of :class:`~queueing_llm.model.Engine`."""
+    """``[engine]``: the fields of :class:`~queueing_llm.model.Engine`.
+
+    Without ``token_budget`` only a measured engine is complete, whose backend has one.
+    """
 
     step_time: dict[str, Any]
-    token_budget: Any
+    token_budget: Any = None
     max_batch_size: Any = None
     kv_capacity: Any = None
     kv_block_size: Any = 1
@@ -35,9 +38,13 @@ class ClassTable(Table):
 
 
 class WorkloadTable(Table):
-    """``[workload]``: a trace, or arrivals and lengths."""
+    """``[workload]``: a trace, or arrivals or users, and lengths."""
 
     arrival_rate: Any = None
+    users: Any = None
+    think_time: Any = None
+    think_scv: Any = None
+    ramp: Any = None
     arrivals: dict[str, Any] | None = None
     prompt_tokens: Any = None
     output_tokens: Any = None

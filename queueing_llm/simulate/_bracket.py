@@ -178,9 +178,8 @@ def _agree(
 
 def _enough(engine: Engine, *, fast: bool) -> int:
     """Return how many arrivals make the backlog large beside what one batch can hold."""
-    return (
-        max(40_000, 40 * engine.token_budget) if fast else max(1_000, 8 * engine.token_budget)
-    )
+    members = min(engine.token_budget, engine.max_batch_size or engine.token_budget)
+    return max(40_000, 40 * members) if fast else max(1_000, 8 * members)
 
 
 def _whole_cycles(workload: Workload, requests: int) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
+import numpy as np
+
 from queueing_llm._validate import Real
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine
@@ -152,7 +154,17 @@ def _grid_batches(law: TableStepTime, limits: BatchLimits) -> Iterator[TimedBatc
     for prefill in prefill_axis:
         most = limits.most_decode_beside(prefill)
         batches |= {(prefill, y) for y in (*decode_axis, 1, most) if 0 <= y <= most}
-    for prefill, decode in sorted(batches - {(0, 0)}):
-        read = kv_axis if decode else (0,)
-        seconds = min(law(prefill, decode, kv) for kv in read)
+    pairs = sorted(batches - {(0, 0)})
+    for (prefill, decode), seconds in zip(pairs, _least(law, pairs, kv_axis), strict=True):
         yield TimedBatch(prefill, decode, seconds)
+
+
+def _least(
+    law: TableStepTime, pairs: list[tuple[int, int]], kv_axis: tuple[int, ...]
+) -> list[Real]:
+    """Return the least time of each batch over the KV tokens that it may read."""
+    if all(isinstance(value, float) for value in law.seconds):
+        x, y = np.array(pairs).T
+        times = np.stack([law(x, y, np.where(y > 0, kv, 0)) for kv in kv_axis])
+        return times.min(axis=0).tolist()
+    return [min(law(x, y, kv) for kv in (kv_axis if y else (0,))) for x, y in pairs]

@@ -5,17 +5,19 @@ from typing import Annotated
 
 from queueing_llm._ops import ratio
 from queueing_llm._validate import Domain, Real, check
-from queueing_llm.evidence import Capacity, Evidence
-from queueing_llm.model import Engine, Workload
+from queueing_llm.evidence import Capacity, Evidence, RequestCost
+from queueing_llm.model import EmpiricalLengths, Engine, IndependentLengths, Workload
 from queueing_llm.stability.bounds._best_rate import best_rate
 from queueing_llm.stability.bounds._lifetime import kv_lifetime
 from queueing_llm.stability.bounds._planning import (
+    RequestUse,
     ResourcePrices,
     batch_size_binds,
     resource_prices,
     token_prices,
     tokens_decide,
 )
+from queueing_llm.stability.bounds._priced_batches import known_reads
 
 ROUNDING = 1e-12
 Servers = Annotated[int, Domain("K", "engines", at_least=1, integer=True)]
@@ -31,7 +33,8 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     :math:`G` of them. Theorem 2(a) of arXiv:2504.07347v3: a batch of :math:`n` tokens takes
     at least :math:`n / r^\star`, so above this rate the backlog grows under every policy.
     A batch-size limit and a KV cache, whose slots are held for as many batches as requests
-    live, can lower it to the optimum of one linear programme, :func:`resource_prices`.
+    live, can lower it to the optimum of one linear programme, :func:`resource_prices`. So do
+    the KV reads of a table of batches, of which no slope is assumed.
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     -------
     Capacity
         ``is_attained`` says whether some policy is stable at every rate below, which is so
-        without batch-size and KV limits.
+        without batch-size and KV limits. ``cost`` says which resource limits it.
 
     Notes
     -----
@@ -54,7 +57,8 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     below. It is one, too, where the step time is not a function of the token
     count plus a multiple of the KV tokens read; and where a prefill yields a token and reading
     a KV token takes longer than computing one, since preempted requests could recompute
-    instead of reading.
+    instead of reading. Of a table it is a bound for the policies whose batches read no more
+    than the table knows.
 
     Examples
     --------
@@ -66,23 +70,18 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     13.871
     """
     check(servers, "servers", Servers)
-    best, slope = best_rate(engine), engine.step_time.kv_slope
+    best = best_rate(engine)
     prices = token_prices(engine, workload, best=best)
     basis = "Theorem 2(a): no batch serves more than r* = max n/t(n) tokens per second"
     evidence = Evidence.THEOREM
-    planned = None if tokens_decide(engine) else resource_prices(engine, workload)
+    planned = None
+    if not tokens_decide(engine):
+        shortest = shortest_prompt(workload)
+        planned = resource_prices(engine, workload, shortest_prompt=shortest)
     if planned is not None and _exceeds(planned.seconds, prices.seconds):
         prices, evidence = planned, Evidence.NUMERICAL
         basis = _static_planning(engine, workload, planned)
-    loose = [
-        name
-        for name, is_loose in (
-            ("max_batch_size", batch_size_binds(engine)),
-            ("kv_capacity", engine.kv_capacity is not None),
-            ("KV reads", slope is None or prices.kv_read < slope),
-        )
-        if is_loose
-    ]
+    loose = _left_out(engine, prices, is_planned=planned is not None)
     if loose:
         basis += f"; an upper bound, since {' and '.join(loose)} can only lower it"
     return Capacity(
@@ -92,6 +91,47 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
         is_attained=not loose,
         basis=basis,
         evidence=evidence,
+        cost=_cost(engine, workload, prices),
+    )
+
+
+def shortest_prompt(workload: Workload) -> int:
+    """Return the fewest tokens that a prompt may have; 1 where a law of lengths hides it."""
+    fewest = []
+    for kind in workload.classes:
+        match kind.lengths:
+            case IndependentLengths(prompt=prompt):
+                fewest.append(prompt.smallest)
+            case EmpiricalLengths(prompt_tokens=prompts):
+                fewest.append(int(min(prompts)))
+            case _:
+                return 1
+    return min(fewest)
+
+
+def _left_out(engine: Engine, prices: ResourcePrices, *, is_planned: bool) -> list[str]:
+    """Return what the prices do not wholly account for."""
+    slope = engine.step_time.kv_slope
+    if slope is not None:
+        reads, is_loose = "KV reads", prices.kv_read < slope
+    else:
+        reads, is_loose = "how batches follow each other" if is_planned else "KV reads", True
+    named = {
+        "max_batch_size": batch_size_binds(engine),
+        "kv_capacity": engine.kv_capacity is not None,
+        reads: is_loose,
+    }
+    return [name for name, is_left_out in named.items() if is_left_out]
+
+
+def _cost(engine: Engine, workload: Workload, prices: ResourcePrices) -> RequestCost:
+    use = RequestUse.of(engine, workload)
+    return RequestCost(
+        prefill_seconds=prices.prefill * use.prefill,
+        decode_seconds=(prices.decode - prices.place) * use.decode,
+        place_seconds=prices.place * use.decode,
+        kv_memory_seconds=prices.memory * use.memory if prices.memory else 0,
+        kv_read_seconds=prices.kv_read * use.kv_read if prices.kv_read else 0,
     )
 
 
@@ -119,5 +159,10 @@ def _static_planning(engine: Engine, workload: Workload, prices: ResourcePrices)
             f"request holds {lifetime:,.6g} over its life"
         )
         limits.append(f"{engine.kv_capacity:,} KV slots")
+    if prices.kv_read > 0 and engine.step_time.kv_slope is None:
+        worth.append(f"{10**6 * float(prices.kv_read):.5g} ms per 1,000 KV tokens read")
+        known = known_reads(engine)
+        if known is not None and known < (engine.kv_capacity or known + 1):
+            limits.append(f"{known:,} KV tokens read, where the table ends,")
     batch = f"batch of at most {' and '.join(limits)}" if limits else "batch"
     return f"static planning: at {' and '.join(worth)}, no {batch} is worth more than its time"

@@ -1,37 +1,28 @@
 """Prices of all that a request uses, at which no batch is worth more than its time.
 
-The dual of static planning: batches are columns there and rows here. Few of them matter, so
-a linear programme over few is solved, all batches are priced, and the one worth most beyond
-its time joins, until there is none.
+The dual of static planning: batches are columns there and rows here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from numbers import Rational
-from typing import NamedTuple, TypeAlias, final
-
-import numpy as np
+from typing import Annotated, NamedTuple, final
 
 from queueing_llm._ops import ratio
-from queueing_llm._validate import Real
-from queueing_llm.errors import InvalidArgument
-from queueing_llm.linear import exact_maximum
+from queueing_llm._validate import Domain, Real, check
 from queueing_llm.model import Engine, Workload
-from queueing_llm.stability.bounds._batches import (
-    BatchLimits,
-    TimedBatch,
-    has_known_shape,
-    is_of_token_count,
-    shaping_batches,
-)
+from queueing_llm.stability.bounds._batches import has_known_shape, is_of_token_count
 from queueing_llm.stability.bounds._best_rate import BestRate, best_rate
 from queueing_llm.stability.bounds._lifetime import kv_lifetime
+from queueing_llm.stability.bounds._priced_batches import (
+    DECODE,
+    PricedBatches,
+    Row,
+    known_reads,
+)
+from queueing_llm.stability.bounds._pricing import Pricing, best_prices
 
-NEARLY_TIGHT = 1e-9
-ROUNDING = 1e-12
-
-Row: TypeAlias = tuple[Real, ...]
-"""A coefficient for each price, or the prices themselves: integers or Fractions."""
+ShortestPrompt = Annotated[int, Domain("p", "tokens", at_least=1, integer=True)]
 
 
 @final
@@ -39,9 +30,9 @@ Row: TypeAlias = tuple[Real, ...]
 class ResourcePrices:
     r"""What a request uses, priced so that no batch is worth more than its time.
 
-    .. math:: \pi_p x + \pi_d y + \pi_m M \le t(x, y, 0), \qquad \pi_k \le \gamma
+    .. math:: \pi_p x + \pi_d y + \pi_m m + \pi_k K \le t(x, y, K)
 
-    for every allowed batch, so a request costs at least
+    for every allowed batch, which holds :math:`m` KV slots, so a request costs at least
     :math:`\pi_p E[p] + \pi_d E[D] + \pi_m E[g] + \pi_k G` seconds under every policy.
 
     Parameters
@@ -54,6 +45,8 @@ class ResourcePrices:
         :math:`\pi_k` of a KV token that a decode step reads [s/token].
     seconds : number
         What a request costs at least, :math:`1 / \lambda^\star` [s].
+    place : number
+        The part of :math:`\pi_d` that the limit on requests in a batch causes [s/token].
 
     Examples
     --------
@@ -70,9 +63,10 @@ class ResourcePrices:
     memory: Real
     kv_read: Real
     seconds: Real
+    place: Real = 0
 
 
-class _Use(NamedTuple):
+class RequestUse(NamedTuple):
     """What one request uses on average, in the order of the prices."""
 
     prefill: Real
@@ -80,19 +74,40 @@ class _Use(NamedTuple):
     memory: Real
     kv_read: Real
 
+    @classmethod
+    def of(cls, engine: Engine, workload: Workload) -> "RequestUse":
+        """Return the means of prompts, decode steps, slots held and tokens read."""
+        moments, held = workload.moments, kv_lifetime(engine, workload)
+        if not is_of_token_count(engine.step_time):
+            # A batch of prefill alone is only said to hold what it prefills, no idle slots.
+            tokens = kv_lifetime(replace(engine, kv_block_size=1), workload)
+            held = max(tokens, held - (engine.kv_block_size - 1))
+        return cls(
+            prefill=moments.prompt,
+            decode=engine.decode_steps(moments.output),
+            memory=held,
+            kv_read=moments.kv_reads(engine.decode_steps(0)),
+        )
 
-def resource_prices(engine: Engine, workload: Workload) -> ResourcePrices | None:
+
+def resource_prices(
+    engine: Engine, workload: Workload, *, shortest_prompt: int = 1
+) -> ResourcePrices | None:
     r"""Return the prices that bound the arrival rate most tightly.
 
     .. math:: \max_{\pi \ge 0} \; \pi_p E[p] + \pi_d E[D] + \pi_m E[g] + \pi_k G
 
-    subject to the rows of :class:`ResourcePrices`. Tokens, requests per batch and KV memory
-    are bounded together, which is at least as tight as the tightest of their own bounds.
+    subject to the rows of :class:`ResourcePrices`. Tokens, requests per batch, KV memory and
+    KV reads are bounded together, which is at least as tight as the tightest of their own
+    bounds.
 
     Parameters
     ----------
     engine, workload
         The system; only the lengths of the workload matter.
+    shortest_prompt : int
+        Fewest tokens that a prompt may have [tokens]; 1 is always right, and more may give a
+        tighter bound on a grid where a prefill yields a token.
 
     Returns
     -------
@@ -107,10 +122,11 @@ def resource_prices(engine: Engine, workload: Workload) -> ResourcePrices | None
 
     Notes
     -----
-    An upper bound on the rate of every policy, by weak duality. Where a prefill yields a
-    token, a preempted request can have a decode step replaced by the recomputation of all its
-    tokens. It then counts as one decode token, so decodes may fill all places of a batch that
-    prefills, and pays in prefill what it does not read, so :math:`\pi_k \le \pi_p`. Ours.
+    An upper bound on the rate of every policy, by weak duality; on a grid, of every policy
+    whose batches read no more than the table knows. Where a prefill yields a token, a
+    preempted request can have a decode step that reads :math:`s` tokens replaced by the
+    recomputation of :math:`s + 1`. It then counts as one decode token of the batch that
+    completes it and pays in prefill what it does not read, so :math:`\pi_k \le \pi_p`. Ours.
 
     Examples
     --------
@@ -121,22 +137,26 @@ def resource_prices(engine: Engine, workload: Workload) -> ResourcePrices | None
     >>> round(resource_prices(engine, load).seconds, 6)
     0.4675
     """
-    law = engine.step_time
-    if not has_known_shape(law):
+    check(shortest_prompt, "shortest_prompt", ShortestPrompt)
+    if not has_known_shape(engine.step_time):
         return None
     if tokens_decide(engine):
         return token_prices(engine, workload, best=best_rate(engine))
-    use = _use(engine, workload)
-    batches = _batches(engine)
-    numbers = (*use, law.kv_slope or 0, *(batch.seconds for batch in batches))
-    is_exact = all(isinstance(number, Rational) for number in numbers)
-    found = _best_prices(engine, use, batches=batches, is_exact=is_exact)
-    return ResourcePrices(*(found if is_exact else map(float, found)))
+    use, batches = (
+        RequestUse.of(engine, workload),
+        PricedBatches.of(engine, shortest_prompt=shortest_prompt),
+    )
+    rows, bounds = _side_conditions(engine)
+    is_exact = batches.is_exact and all(isinstance(part, Rational) for part in (*use, *bounds))
+    found = best_prices(use, batches, side_rows=rows, side_bounds=bounds, is_exact=is_exact)
+    place = _place(engine, use, found, batches=batches)
+    numbers = (*found.prices, found.seconds, place)
+    return ResourcePrices(*(numbers if is_exact else map(float, numbers)))
 
 
 def token_prices(engine: Engine, workload: Workload, *, best: BestRate) -> ResourcePrices:
     """Return the prices of Theorem 2(a): a token costs what it takes in the best batch."""
-    use, slope = _use(engine, workload), engine.step_time.kv_slope or 0
+    use, slope = RequestUse.of(engine, workload), engine.step_time.kv_slope or 0
     token = ratio(1, best.tokens_per_second)
     kv_read = min(slope, token) if engine.first_token_from_prefill else slope
     reading = kv_read * use.kv_read if kv_read else 0
@@ -155,97 +175,39 @@ def batch_size_binds(engine: Engine) -> bool:
     return engine.max_batch_size is not None and engine.max_batch_size < engine.token_budget
 
 
-def _use(engine: Engine, workload: Workload) -> _Use:
-    moments = workload.moments
-    return _Use(
-        prefill=moments.prompt,
-        decode=engine.decode_steps(moments.output),
-        memory=kv_lifetime(engine, workload),
-        kv_read=moments.kv_reads(engine.decode_steps(0)),
-    )
-
-
-def _batches(engine: Engine) -> list[TimedBatch]:
-    """Return batches among which, at any prices, one is worth the most per second."""
-    limits, law = BatchLimits.of(engine, None), engine.step_time
-    if not is_of_token_count(law):
-        # Memory makes a batch worth something, however few tokens it has.
-        return [*shaping_batches(law, limits), TimedBatch(1, 0, law(1, 0))]
-    # Called for its check that every batch within the limits has a known time.
-    law.candidate_batches(limits.tokens)
-    batches = []
-    for n in range(1, limits.tokens + 1):
-        seconds = law(n)
-        decode = limits.most_decode(n)
-        if engine.first_token_from_prefill:
-            decode = min(n, limits.requests)
-        batches += [TimedBatch(n, 0, seconds), TimedBatch(n - decode, decode, seconds)]
-    return batches
-
-
-def _best_prices(
-    engine: Engine, use: _Use, *, batches: list[TimedBatch], is_exact: bool
-) -> Row:
-    """Return the best prices and their value: solve over few rows, add what breaks them.
-
-    Inside, the price of memory is that of the whole cache for one batch.
-    """
-    counts = np.array([(x, y, 1) for x, y, _ in batches], dtype=np.float64)
-    times = np.array([_float(batch.seconds) for batch in batches])
-    slots = engine.kv_capacity or 1
-    objective = [Fraction(part) for part in use._replace(memory=ratio(use.memory, slots))]
-    rows, bounds = _side_conditions(engine)
-    entering = set(np.argmax(counts / times[:, None], axis=0))
-    while True:
-        rows += [(batches[i][0], batches[i][1], 1, 0) for i in entering]
-        bounds += [Fraction(batches[i].seconds) for i in entering]
-        optimum = exact_maximum(objective, rows, bounds=bounds)
-        assert optimum is not None, "prices of zero satisfy every row"
-        prices = optimum.point
-        gains = counts @ np.array(prices[:3], dtype=np.float64) / times - 1
-        entering = {_entering(batches, prices, gains=gains, is_exact=is_exact)}
-        if entering == {None}:
-            prefill, decode, memory, kv_read = prices
-            return prefill, decode, memory / slots, kv_read, optimum.value
-
-
 def _side_conditions(engine: Engine) -> tuple[list[Row], list[Real]]:
     """Return the rows beside those of the batches, and their bounds."""
-    slope = engine.step_time.kv_slope or 0
-    rows: list[Row] = [(0, 0, 0, 1)]
+    rows, bounds = [], []
+    if is_of_token_count(engine.step_time):
+        rows, bounds = [(0, 0, 0, 1)], [engine.step_time.kv_slope or 0]
+    elif known_reads(engine) is None:
+        rows.append((0, 0, 0, 1))
     if engine.kv_capacity is None:
         rows.append((0, 0, 1, 0))
     if engine.first_token_from_prefill:
         rows.append((-1, 0, 0, 1))
-    if engine.first_token_from_prefill and not is_of_token_count(engine.step_time):
-        # A decode step of s stored tokens is recomputed as s + 1 >= 2 prompt tokens.
-        rows.append((-2, 1, 0, 0))
-    return rows, [Fraction(slope), *(0 for _ in rows[1:])]
+    return rows, bounds + [0] * (len(rows) - len(bounds))
 
 
-def _entering(
-    batches: list[TimedBatch], prices: Row, *, gains: np.ndarray, is_exact: bool
-) -> int | None:
-    """Return the batch worth most beyond its time, None if there is none."""
-    worst = int(np.argmax(gains))
-    if gains[worst] > NEARLY_TIGHT:
-        return worst
-    if not is_exact:
-        return worst if gains[worst] > ROUNDING else None
-    # Floating point finds the few that may be worth too much; exact numbers decide.
-    prefill, decode, memory, _ = prices
-    beyond = {
-        int(i): ratio(prefill * x + decode * y + memory, batches[i].seconds)
-        for i in np.flatnonzero(gains > -NEARLY_TIGHT)
-        for x, y, _ in (batches[i],)
-    }
-    worst = max(beyond, key=beyond.__getitem__)
-    return worst if beyond[worst] > 1 else None
+def _place(engine: Engine, use: RequestUse, found: Pricing, *, batches: PricedBatches) -> Real:
+    """Return what of the price of a decode token the limit on requests causes.
 
-
-def _float(seconds: Real) -> float:
-    try:
-        return float(seconds)
-    except TypeError:
-        msg = f"step_time must have numbers as parameters, got {seconds} s for a batch."
-        raise InvalidArgument(msg) from None
+    It is what a decode token costs beyond the time that it adds to the batch: that of a
+    prefill token for a law of the tokens, and else by the batches of the plan that have all
+    the decode tokens which the limit allows.
+    """
+    prefill, decode, *_ = found.prices
+    limit, law = engine.max_batch_size, engine.step_time
+    if limit is None or not batch_size_binds(engine) or not use.decode:
+        return 0
+    if is_of_token_count(law):
+        return max(decode - prefill, 0)
+    excess: Real = 0
+    for batch, times in found.plan:
+        x, y, reads = map(int, batches.batches[batch])
+        steps = int(batches.uses[batch, DECODE])
+        if y > 0 and steps >= limit - (x > 0):
+            added = Fraction(law(x, y, reads)) - Fraction(law(x, y - 1, reads))
+            surplus: Real = max(decode - added, 0)
+            excess += times * steps * surplus
+    return min(ratio(excess, Fraction(use.decode)), decode)

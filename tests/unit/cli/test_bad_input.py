@@ -66,7 +66,7 @@ def complaint(capsys):
         ),
         ([*CHECK, "--plot", "backlog.gif"], ["'backlog.gif'", "'png'"]),
         ([*CHECK, "--plot", "a.png", "--servers", "2"], ["--servers 2", "--servers 1"]),
-        (["check"], ["Missing argument 'SCENARIO'", "queueing-llm check --help"]),
+        (["check"], ["a system is needed", "SCENARIO", "--model", "--gpu"]),
         ([*CHECK, "orca"], ["unexpected", "orca"]),
         (["chek"], ["'chek'", "'check'"]),
         ([*CHECK, "--trace"], ["--trace", "requires an argument"]),

@@ -81,7 +81,10 @@ def test_several_policies_give_a_list_in_the_order_asked_for(ask):
     assert [r["policy"] for r in answer["results"]] == ["sarathi", "orca"]
 
 
-@pytest.mark.parametrize("name", scenario_names())
+GIVEN = [name for name in scenario_names() if load_scenario(name).measured is None]
+
+
+@pytest.mark.parametrize("name", GIVEN)
 def test_every_packaged_scenario_is_answered(ask, name):
     answer = ask("check", name, "--policy", "sarathi")
     assert answer["verdict"] in ("STABLE", "UNSTABLE", "UNDECIDED")
@@ -236,3 +239,48 @@ def test_the_proof_is_written_and_passes_the_independent_check(tmp_path, capsys)
     assert "no verdict is proved" in capsys.readouterr().err
     assert main([*overloaded, "--certificate", str(tmp_path / "no" / "x.json")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+# Whole prompts that exceed the budget: nothing has to be simulated for a critical rate of 0.
+BLOCKED = [*CODELLAMA, "--policy", "vanilla_vllm", "--token-budget", "128"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "word"),
+    [
+        ([], "tokens"),
+        (["--max-batch-size", "4"], "requests"),
+        (["--kv-capacity", "400"], "kv"),
+    ],
+)
+def test_what_limits_the_capacity_is_said(ask, limits, word):
+    answer = ask(*BLOCKED, *limits)
+    assert answer["limited_by"] == word
+    assert sum(answer["limits"].values()) == pytest.approx(1)
+    assert set(answer["limits"]) == {"tokens", "requests", "kv_memory", "kv_reads"}
+    seconds = answer["request_seconds"]
+    assert set(seconds) == {"prefill", "decode", "places", "kv_memory", "kv_reads"}
+    assert 1 / sum(seconds.values()) == pytest.approx(answer["capacity"])
+    assert answer["measured"] is None
+    assert answer["engine"]["token_budget"] == 128
+
+
+@pytest.mark.parametrize(
+    ("limits", "line"),
+    [
+        ([], None),
+        (["--kv-capacity", "400"], "limited by KV cache: a request takes at least"),
+        (["--max-batch-size", "4"], "limited by requests in a batch: a request takes at least"),
+    ],
+)
+def test_the_table_says_what_limits(capsys, limits, line):
+    assert main([*BLOCKED, *limits]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert line in text if line else "limited by" not in text
+
+
+def test_a_closed_workload_is_refused(capsys):
+    assert main([*CODELLAMA, "--users", "8"]) == 2
+    complaint = capsys.readouterr().err
+    assert "8 users" in complaint
+    assert "queueing-llm simulate" in complaint

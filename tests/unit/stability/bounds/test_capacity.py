@@ -199,7 +199,7 @@ def test_three_servers():
                     [0, 4], [0, 4], [0, 9], np.arange(1, 9).reshape(2, 2, 2)
                 ),
             },
-            "KV reads",
+            "how batches follow each other",
         ),
     ],
 )

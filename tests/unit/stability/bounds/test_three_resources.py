@@ -104,16 +104,21 @@ def test_the_closed_form_is_never_tighter(law, budget, members, memory, tokens, 
 
 
 def every_batch(engine):
-    """Yield what a batch may hold, with its least time over what it may read."""
-    limit = engine.batch_tokens_limit()
-    members = engine.max_batch_size or limit
-    kv_axis = engine.step_time.axes[2] if len(getattr(engine.step_time, "axes", ())) == 3 else 0
+    """Yield what every allowed batch uses, reads included, and its time.
+
+    With memory a batch that decodes may hold all of it, and one of prefill alone what it
+    prefills; a law of the tokens is said to hold all of it in both cases.
+    """
+    law, limit = engine.step_time, engine.batch_tokens_limit()
+    members, memory = engine.max_batch_size or limit, engine.kv_capacity
+    is_grid = len(getattr(law, "axes", ())) == 3
     for decodes in range(min(limit, members) + 1):
         for prefill in range(limit - decodes + 1):
             if (prefill or decodes) and decodes + (prefill > 0) <= members:
-                reads = (kv_axis or (0,)) if decodes else (0,)
-                seconds = min(engine.step_time(prefill, decodes, kv) for kv in reads)
-                yield prefill, decodes, seconds
+                last = min(law.axes[2][-1], memory or law.axes[2][-1]) if is_grid else 0
+                held = prefill if is_grid and not decodes else memory
+                for kv in range(last + 1 if decodes else 1):
+                    yield prefill, decodes, held or 0, kv, law(prefill, decodes, kv)
 
 
 @given(laws | tables | grids, st.integers(1, 14), places, slots, lengths)
@@ -125,18 +130,20 @@ def test_the_prices_are_the_optimum_over_all_batches(law, budget, members, memor
     load = requests(*tokens)
     prices = resource_prices(engine, load)
     batches = list(every_batch(engine))
-    held = memory or 0
-    for x, y, seconds in batches:
-        assert prices.prefill * x + prices.decode * y + prices.memory * held <= seconds
-    counts = np.array([(x, y, held) for x, y, _ in batches], dtype=float).T
-    lifetime = float(ql.stability.kv_lifetime(engine, load)) if memory else 0.0
+    is_grid = len(getattr(law, "axes", ())) == 3
+    for x, y, held, kv, seconds in batches:
+        worth = prices.prefill * x + prices.decode * y + prices.memory * held
+        assert worth + prices.kv_read * kv <= seconds
+    reads = load.moments.kv_reads(0)
+    uses = [*tokens, ql.stability.kv_lifetime(engine, load) if memory else 0]
+    counts = np.array([batch[:4] for batch in batches], dtype=float).T
     optimum = linprog(
         [float(seconds) for *_, seconds in batches],
-        A_ub=-counts,
-        b_ub=-np.array([*tokens, lifetime], dtype=float),
+        A_ub=-(counts if is_grid else counts[:3]),
+        b_ub=-np.array([*uses, reads] if is_grid else uses, dtype=float),
     )
-    reads = float((law.kv_slope or 0) * load.moments.kv_reads(0))
-    assert float(prices.seconds) == pytest.approx(optimum.fun + reads, rel=1e-9)
+    beside = 0 if is_grid else float((law.kv_slope or 0) * reads)
+    assert float(prices.seconds) == pytest.approx(optimum.fun + beside, rel=1e-9)
 
 
 @given(laws | tables, st.integers(1, 14), places, slots, lengths)
