@@ -23,6 +23,7 @@ PUBLIC_DATA = ROOT / ".." / "shared" / "data"
 SET_UP = (
     "python -m pip install -e . && queueing-llm check codellama34b-a100",
     "python -m pip install -e '.[dev]' && pytest",
+    "python -m pip install -e '.[gpu-data]'",
 )
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 CLOSE = 0.02
@@ -65,7 +66,7 @@ def missing_lines(shown: list[str], printed: str) -> list[str]:
     ]
 
 
-def test_the_set_up_is_two_lines():
+def test_the_set_up_is_two_lines_and_one_for_measured_gpus():
     assert tuple(line for block in blocks("sh") for line in block.splitlines()) == SET_UP
     assert TEXT.count("pip install") == len(SET_UP)
 
@@ -87,6 +88,8 @@ def test_constraints_are_names_and_versions_only():
 def test_commands_print_what_is_shown(command, capsys, monkeypatch, tmp_path):
     program, *arguments = shlex.split(command)
     assert program == "queueing-llm"
+    if "--gpu" in arguments:
+        pytest.importorskip("aiconfigurator_core", reason="needs the extra gpu-data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     for name in (a for a in arguments if a.endswith(".csv")):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import fields
 
 from queueing_llm._validate import Real, domains
 from queueing_llm.evidence import CriticalRate
@@ -116,9 +117,11 @@ def _lengths_text(lengths: AbstractRequestLengths) -> str:
 
 def _law_text(law: AbstractStepTime) -> str:
     kind = _words(type(law).__name__.removesuffix("StepTime"))
+    defaults = {field.name: field.default for field in fields(law)}  # type: ignore[arg-type]
     entries = [
         f"{name.replace('_', ' ')} {brief(getattr(law, name))} {domain.unit}"
         for name, domain in domains(type(law)).items()
+        if getattr(law, name) != defaults[name]
     ]
     return ", ".join([f"{kind.capitalize()} step time", *entries])
 

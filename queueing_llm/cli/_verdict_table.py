@@ -97,10 +97,11 @@ def _measured_rows(scenario: Scenario) -> tuple[tuple[str, str], ...]:
         f"operators of {step.backend} {step.version} on {step.system}, TP {step.tp}; "
         f"table off by {median:.2%} (median), {worst:.1%} (worst)"
     )
+    first, *others = step.notes
     return (
         ("measured", what),
         ("limits", f"those not given: {served.defaults(scenario.workload).source}"),
-        ("notes", " ".join(step.notes)),
+        ("notes", f"{first} {len(others)} more with --json."),
     )
 
 
