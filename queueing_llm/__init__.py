@@ -2,6 +2,7 @@
 
 from queueing_llm import fitting, networks, symbolic, verify
 from queueing_llm.certificates import Certificate, certify_overload, certify_stability
+from queueing_llm.closed import ClosedLoop, OperatingPoint, closed_curve, closed_loop
 from queueing_llm.decide import NetworkVerdict, check_network, check_stability, critical_rate
 from queueing_llm.errors import (
     ConservationViolated,
@@ -135,6 +136,7 @@ __all__ = [
     "Certificate",
     "ClassRegion",
     "ClosedArrivals",
+    "ClosedLoop",
     "ConservationViolated",
     "CriticalRate",
     "DeterministicArrivals",
@@ -171,6 +173,7 @@ __all__ = [
     "NetworkRun",
     "NetworkVerdict",
     "OnOffArrivals",
+    "OperatingPoint",
     "PeriodicBound",
     "PoissonArrivals",
     "PoissonLength",
@@ -203,6 +206,8 @@ __all__ = [
     "check_network",
     "check_stability",
     "class_region",
+    "closed_curve",
+    "closed_loop",
     "compare_batching",
     "critical_rate",
     "fit_step_time",

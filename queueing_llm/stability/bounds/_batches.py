@@ -1,7 +1,7 @@
 """Which batches an engine may form, and those among them that can shape its region."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from queueing_llm._validate import Real
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine
-from queueing_llm.steptime import AbstractStepTime, TableStepTime
+from queueing_llm.steptime import AbstractStepTime, MeasuredStepTime, TableStepTime
 
 
 class TimedBatch(NamedTuple):
@@ -111,6 +111,18 @@ def shaping_batches(law: AbstractStepTime, limits: BatchLimits) -> list[TimedBat
         f"batches that matter to be known, got step_time={law!r}."
     )
     raise InvalidArgument(msg)
+
+
+def on_a_table(engine: Engine) -> Engine:
+    """Return the engine with a measured law as a table: of that it is known which matter."""
+    law = engine.step_time
+    if not isinstance(law, MeasuredStepTime):
+        return engine
+    most_decodes = min(engine.token_budget, engine.max_batch_size or engine.token_budget)
+    table = law.table(
+        engine.token_budget, most_decode_tokens=most_decodes, kv_capacity=engine.kv_capacity
+    )
+    return replace(engine, step_time=table)
 
 
 def has_known_shape(law: AbstractStepTime) -> bool:

@@ -7,6 +7,7 @@ from queueing_llm._ops import ratio
 from queueing_llm._validate import Domain, Real, check
 from queueing_llm.evidence import Capacity, Evidence, RequestCost
 from queueing_llm.model import EmpiricalLengths, Engine, IndependentLengths, Workload
+from queueing_llm.stability.bounds._batches import on_a_table
 from queueing_llm.stability.bounds._best_rate import best_rate
 from queueing_llm.stability.bounds._lifetime import kv_lifetime
 from queueing_llm.stability.bounds._planning import (
@@ -70,6 +71,7 @@ def capacity(engine: Engine, workload: Workload, *, servers: int = 1) -> Capacit
     13.871
     """
     check(servers, "servers", Servers)
+    engine = on_a_table(engine)
     best = best_rate(engine)
     prices = token_prices(engine, workload, best=best)
     basis = "Theorem 2(a): no batch serves more than r* = max n/t(n) tokens per second"

@@ -13,6 +13,7 @@ from queueing_llm.model._arguments import check_kind
 from queueing_llm.stability.bounds._batches import (
     BatchLimits,
     TimedBatch,
+    on_a_table,
     reads_kv,
     shaping_batches,
 )
@@ -237,6 +238,7 @@ def stability_region(engine: Engine, *, longest_prompt: int | None = None) -> Re
     """
     check_kind(engine, "engine", kind=Engine, such_as="Engine(step_time=..., token_budget=512)")
     check(longest_prompt, "longest_prompt", LongestPrompt)
+    engine = on_a_table(engine)
     limits = BatchLimits.of(engine, longest_prompt)
     batches = shaping_batches(engine.step_time, limits)
     _check_numeric(batches)

@@ -315,3 +315,16 @@ def test_the_shortest_prompt_is_a_positive_integer(shortest):
 def test_the_shortest_prompt_is_1_where_a_law_hides_it():
     assert shortest_prompt(requests(7, 3)) == 7
     assert shortest_prompt(ql.preset("azure-conv-2023").workload(1)) >= 1
+
+
+def test_a_measured_law_is_judged_as_its_table():
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra gpu-data")
+    law = ql.MeasuredStepTime("meta-llama/Llama-3.1-8B", "h100_sxm")
+    limits = {"token_budget": 1024, "max_batch_size": 128, "kv_capacity": 100_000}
+    load = ql.Workload.poisson(1, prompt_tokens=1000, output_tokens=200)
+    measured = ql.Engine(step_time=law, first_token_from_prefill=True, **limits)
+    table = law.table(1024, most_decode_tokens=128, kv_capacity=100_000)
+    tabled = ql.Engine(step_time=table, first_token_from_prefill=True, **limits)
+    assert ql.capacity(measured, load) == ql.capacity(tabled, load)
+    assert ql.capacity(measured, load).cost.kv_read_seconds > 0
+    assert ql.stability_region(measured).vertices == ql.stability_region(tabled).vertices
