@@ -53,6 +53,7 @@ def check(
     backend: option.Backend = None,
     tp: option.TensorParallel = None,
     memory_fraction: option.MemoryFraction = None,
+    host: option.Host = None,
     users: option.Users = None,
     think_time: option.ThinkTime = None,
     servers: Annotated[
@@ -107,6 +108,7 @@ def check(
         backend=backend,
         tp=tp,
         memory_fraction=memory_fraction,
+        host=host,
     )
     _check_open(system)
     if plot is not None:

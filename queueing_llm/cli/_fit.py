@@ -4,9 +4,11 @@ The JSON is described in ``queueing_llm.cli._fit_records``.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from queueing_llm.cli import _options as option
@@ -16,10 +18,15 @@ from queueing_llm.cli._fit_save import check_save_path, save_law
 from queueing_llm.cli._fit_table import print_fits
 from queueing_llm.cli._output import answers, print_json
 from queueing_llm.errors import InvalidArgument, nearest
-from queueing_llm.fitting import STEP_FORMATS, StepSamples, read_step_samples
-from queueing_llm.fitting._fit import OBJECTIVES
-from queueing_llm.fitting._forms import FORMS
+from queueing_llm.fitting import (
+    FORMS,
+    OBJECTIVES,
+    STEP_FORMATS,
+    StepSamples,
+    read_step_samples,
+)
 
+MOST_SAMPLES = 2**16
 CHOOSE = "Which measurements"
 FLAGS = {
     "tensor_parallel": "--tp",
@@ -107,7 +114,7 @@ def fit(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the law for a scenario, as .toml or .json."),
+        typer.Option(metavar="FILE", help="Write the law for a scenario, as TOML."),
     ] = None,
     as_json: option.AsJson = False,
 ) -> int:
@@ -134,7 +141,8 @@ def fit(
         "runs": run or None,
         "most_load": most_load,
     }
-    found = findings(_read(path, format=format, **selection), laws, objective=objective)
+    samples = _thinned(_read(path, format=format, **selection))
+    found = findings(samples, laws, objective=objective)
     if save is not None:
         save_law(found, save)
     if plot is not None:
@@ -169,6 +177,16 @@ def _read(path: str, **selection: Any) -> StepSamples:
         return read_step_samples(path, **given)
     except InvalidArgument as error:
         raise InvalidArgument(_as_options(str(error))) from None
+
+
+def _thinned(samples: StepSamples) -> StepSamples:
+    """Return as many samples as are fitted in seconds, drawn at random, and say so."""
+    count = len(samples)
+    if count <= MOST_SAMPLES:
+        return samples
+    chosen = np.random.default_rng(0).choice(count, MOST_SAMPLES, replace=False)
+    about = f"{samples.source}, {MOST_SAMPLES:,} of {count:,} batches drawn at random"
+    return replace(samples.select(np.sort(chosen)), source=about)
 
 
 def _as_options(sentence: str) -> str:

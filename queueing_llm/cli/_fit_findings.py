@@ -61,7 +61,7 @@ def _uncompared(
             refused.append((law, str(reason)))
     alone = len(laws) == 1
     if not fits:
-        raise InvalidArgument(refused[0][1]) if alone else error
+        raise InvalidArgument(refused[0][1])
     unknown = [None] * len(fits)
     return Findings(
         fits=fits,

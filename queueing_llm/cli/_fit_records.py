@@ -36,7 +36,7 @@ from typing import Any
 
 from queueing_llm.cli._fit_findings import Findings
 from queueing_llm.fitting import StepTimeFit
-from queueing_llm.scenarios._laws import STEP_TIMES
+from queueing_llm.scenarios import STEP_TIMES
 from queueing_llm.steptime import AbstractStepTime, TableStepTime
 
 

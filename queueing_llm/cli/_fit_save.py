@@ -8,17 +8,18 @@ from typing import Any
 from queueing_llm.cli._fit_findings import Findings
 from queueing_llm.cli._fit_records import saved_law
 from queueing_llm.errors import InvalidArgument, nearest
-from queueing_llm.fitting._forms import FORMS
-from queueing_llm.scenarios._laws import STEP_TIMES
-
-SUFFIXES = ("json", "toml")
+from queueing_llm.fitting import FORMS
+from queueing_llm.scenarios import STEP_TIMES
 
 
 def check_save_path(path: Path) -> None:
     """Raise unless a law can be written there, before the work that finds it."""
     suffix = path.suffix.removeprefix(".").lower()
-    if suffix not in SUFFIXES:
-        msg = f"--save {str(path)!r} has an unknown suffix: {nearest(suffix, SUFFIXES)}."
+    if suffix != "toml":
+        clause = nearest(suffix, ["toml"])
+        msg = (
+            f"--save {str(path)!r} has an unknown suffix: {clause}; --json prints the law too."
+        )
         raise InvalidArgument(msg)
     if path.is_dir() or not path.parent.is_dir():
         msg = f"--save {str(path)!r} cannot be written: a file in a folder is accepted."
@@ -34,15 +35,8 @@ def save_law(found: Findings, path: Path) -> None:
         known = ", ".join(f"--law {name}" for name in FORMS if name in STEP_TIMES)
         msg = f"--save: {what}{name}; accepted: one of {known}."
         raise InvalidArgument(msg)
-    about = _about(found)
-    is_json = path.suffix.lower() == ".json"
-    text = (
-        json.dumps({"source": about, "engine": {"step_time": law}}, indent=2)
-        if is_json
-        else _toml(law, about)
-    )
     try:
-        path.write_text(text + "\n", encoding="utf-8")
+        path.write_text(_toml(law, _about(found)) + "\n", encoding="utf-8")
     except OSError as error:
         msg = f"--save {str(path)!r} cannot be written: {error.strerror}."
         raise InvalidArgument(msg) from None

@@ -137,6 +137,15 @@ MemoryFraction: TypeAlias = Annotated[
     Fraction | None,
     of_gpu(number, "SHARE", "Of the GPU's memory for the engine. Default: the backend's."),
 ]
+Host: TypeAlias = Annotated[
+    str | None,
+    of_gpu(
+        str,
+        "fitted|none",
+        "What a step takes beside its operators: costs fitted to benchmarks of the backend, "
+        "which about halve the error of predicted rates, or none. Default: fitted.",
+    ),
+]
 Seed: TypeAlias = Annotated[
     int, typer.Option(parser=natural, metavar="N", help="Seed of everything that is simulated.")
 ]
@@ -172,7 +181,8 @@ def system(
 ) -> Scenario:
     """Return the scenario with the values replaced that were given as options.
 
-    ``gpu`` are the options about a measured system: model, gpu, backend, tp, memory_fraction.
+    ``gpu`` are the options about a measured system: model, gpu, backend, tp, memory_fraction,
+    host.
     """
     given = None if name is None else load_scenario(name)
     limits = {
@@ -217,6 +227,7 @@ def _served_by(
     backend: str | None = None,
     tp: int | None = None,
     memory_fraction: Fraction | None = None,
+    host: str | None = None,
 ) -> Engine | MeasuredSystem:
     """Return the engine of a scenario or of a model on a GPU, with the limits given."""
     named = {
@@ -225,12 +236,14 @@ def _served_by(
         "--backend": backend,
         "--tp": tp,
         "--memory-fraction": memory_fraction,
+        "--host": host,
     }
     own = None if given is None else given.measured
-    if own is None and not (model and gpu):
+    if own is None and (model is None or gpu is None):
         if given is not None and not any(value is not None for value in named.values()):
             return change_engine(given.engine, **limits)
-        missing = " and ".join(name for name in ("--model", "--gpu") if not named[name])
+        needed = ("--model", "--gpu")
+        missing = " and ".join(name for name in needed if named[name] is None)
         typed = [name for name, value in named.items() if value is not None]
         if typed:
             msg = f"{typed[0]} is about a model on a GPU: give {missing}, too."
@@ -245,6 +258,7 @@ def _served_by(
         backend=backend,
         tp=tp,
         memory_fraction=memory_fraction,
+        host=host,
         **limits,
     )
 

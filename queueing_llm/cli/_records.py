@@ -10,7 +10,9 @@
 and, if exactly one ``--policy`` was given, one RESULT with the other keys beside its own. Both
 have "engine", the limits of the engine by the names of its fields, and "measured": null, or of
 a model on a GPU the "model", "gpu", "backend", "version", "tp", the "prompt_tokens" for which
-attention is measured, "kv_bytes_per_token", where default limits are from ("limits_from"), the
+attention is measured, "kv_bytes_per_token" (null if tokens differ), "host" (what a step takes
+beside its operators [s]: "per_step", "per_decode", "per_prefill_layer", "saved_per_layer"; null
+for operators only), where default limits are from ("limits_from"), the
 relative "table_error" of the step times ("median" and "worst") and "notes" on them. A RESULT:
 
 ========================== =============================================================
@@ -48,13 +50,16 @@ Numbers are finite or null. The schema of ``queueing-llm region --json`` is the 
 ``queueing_llm.cli._region``.
 """
 
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
 from queueing_llm._validate import Real
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.evidence import RequestCost, Verdict
 from queueing_llm.scenarios import Scenario
 from queueing_llm.simulate import Estimate
+from queueing_llm.steptime import MeasuredStepTime
 
 LIMITS = (
     "token_budget",
@@ -130,11 +135,20 @@ def _measured_record(scenario: Scenario) -> dict[str, Any] | None:
         "version": step.version,
         "tp": step.tp,
         "prompt_tokens": step.prompt_tokens,
-        "kv_bytes_per_token": step.kv_bytes_per_token,
+        "kv_bytes_per_token": _kv_bytes_per_token(step),
+        "host": step.host and asdict(step.host),
         "limits_from": served.defaults(scenario.workload).source,
         "table_error": {"median": median, "worst": worst},
         "notes": list(step.notes),
     }
+
+
+def _kv_bytes_per_token(step: MeasuredStepTime) -> int | None:
+    """Return the bytes of KV cache of a token, None where tokens differ."""
+    try:
+        return step.kv_bytes_per_token
+    except InvalidArgument:
+        return None
 
 
 def estimate_record(estimate: Estimate, unit: str) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def simulate(
     backend: option.Backend = None,
     tp: option.TensorParallel = None,
     memory_fraction: option.MemoryFraction = None,
+    host: option.Host = None,
     users: option.Users = None,
     think_time: option.ThinkTime = None,
     replications: Annotated[
@@ -103,6 +104,7 @@ def simulate(
         backend=backend,
         tp=tp,
         memory_fraction=memory_fraction,
+        host=host,
     )
     # Latencies are what a closed workload is watched for.
     per_request = per_request or system.workload.users is not None

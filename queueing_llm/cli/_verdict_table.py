@@ -98,8 +98,12 @@ def _measured_rows(scenario: Scenario) -> tuple[tuple[str, str], ...]:
         f"table off by {median:.2%} (median), {worst:.1%} (worst)"
     )
     first, *others = step.notes
+    host = ""
+    if step.host is not None:
+        host, *others = others
     return (
         ("measured", what),
+        ("host", host),
         ("limits", f"those not given: {served.defaults(scenario.workload).source}"),
         ("notes", f"{first} {len(others)} more with --json."),
     )

@@ -1,7 +1,8 @@
 """Step-time laws fitted to what was measured, and what cannot be fitted."""
 
 from queueing_llm.fitting._compare import StepTimeComparison, compare_step_times
-from queueing_llm.fitting._fit import fit_step_time
+from queueing_llm.fitting._fit import OBJECTIVES, fit_step_time
+from queueing_llm.fitting._forms import FORMS
 from queueing_llm.fitting._packaged import PackagedFit, fitted_step_time, packaged_fits
 from queueing_llm.fitting._profile import OperatorProfile
 from queueing_llm.fitting._read import STEP_FORMATS, StepFormat, read_step_samples
@@ -10,6 +11,8 @@ from queueing_llm.fitting._result import Coefficient, StepTimeFit
 from queueing_llm.fitting._samples import StepSamples
 
 __all__ = [
+    "FORMS",
+    "OBJECTIVES",
     "STEP_FORMATS",
     "Coefficient",
     "OperatorProfile",

@@ -9,8 +9,8 @@ import numpy as np
 
 from queueing_llm._validate import Domain
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.fitting._fit import fit_step_time
-from queueing_llm.fitting._forms import FORMS
+from queueing_llm.fitting._fit import fit_step_time, require_objective
+from queueing_llm.fitting._forms import FORMS, form_named
 from queueing_llm.fitting._held_out import (
     FOLDS,
     as_table,
@@ -124,17 +124,17 @@ def compare_step_times(
     Raises
     ------
     InvalidArgument
-        If an argument is outside its domain, there are fewer than 10 different batches, or
+        If an argument is outside its domain, there are too few different batches, or
         the samples determine none of the laws.
 
     Notes
     -----
-    Every fifth batch in the order of tokens is held out in turn; equal batches are held out
-    together, and the smallest and the largest never, so that nothing is extrapolated. Of the
-    laws whose mean error is within 2 % of the least, or within one standard error (of paired
-    differences, over the five folds), the one with the fewest coefficients is preferred. If
-    it misses the tolerance and interpolation between the other samples does better, as at
-    tile steps, the table is. Ours.
+    Of each five batches in the order of tokens, one is held out in turn; equal batches are
+    held out together, and those of the fewest and the most tokens never, so that no count of
+    tokens is extrapolated. Of the laws whose mean error is within 2 % of the least, or within
+    one standard error (of paired differences, over the five folds), the one with the fewest
+    coefficients is preferred. If it misses the tolerance and interpolation between the other
+    samples does better, as at tile steps, the table is. Ours.
 
     Examples
     --------
@@ -147,9 +147,15 @@ def compare_step_times(
     'affine'
     """
     _TOLERANCE.check("tolerance", tolerance)
+    require_objective(objective)
+    if isinstance(laws, str) or not laws:
+        msg = f"laws must be a sequence of at least one law, got laws={laws!r}."
+        raise InvalidArgument(msg)
+    for law in laws:
+        form_named(law)
     folds = folds_of(samples)
     candidates, refused = [], []
-    for law in laws:
+    for law in dict.fromkeys(laws):
         try:
             fit = _fitted(samples, law, objective=objective, seed=seed)
             candidates.append(_Candidate(fit, held_out(fit, folds)))
@@ -184,7 +190,7 @@ def _fitted(samples: StepSamples, law: str, *, objective: str, seed: int) -> Ste
     try:
         return fit_step_time(samples, law=law, objective=objective, seed=seed)
     except InvalidArgument as error:
-        if not np.any(samples.kv_tokens) or law not in FORMS:
+        if not np.any(samples.kv_tokens):
             raise
         try:
             return fit_step_time(
@@ -237,4 +243,4 @@ def _reason(
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{round(100 * share, 4):.3g} %"

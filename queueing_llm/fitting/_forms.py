@@ -70,8 +70,9 @@ class Form:
 
 def form_named(law: str) -> Form:
     """Return a form by the name of its law."""
-    if law not in FORMS:
-        msg = f"law must name a law that can be fitted, got law={law!r}: {nearest(law, FORMS)}."
+    if not isinstance(law, str) or law not in FORMS:
+        clause = nearest(str(law), FORMS)
+        msg = f"law must name a law that can be fitted, got law={law!r}: {clause}."
         raise InvalidArgument(msg)
     return FORMS[law]
 
@@ -133,3 +134,4 @@ FORMS: Mapping[str, Form] = {
         build=StaircaseStepTime,
     ),
 }
+"""The laws that can be fitted, by name."""

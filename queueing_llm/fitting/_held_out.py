@@ -18,15 +18,18 @@ def folds_of(samples: StepSamples) -> np.ndarray:
     """Return the fold in which each sample is held out, -1 for never, shape (N,)."""
     columns = samples.tokens, samples.decode_tokens, samples.kv_tokens
     batches, which = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
-    if len(batches) < _FEWEST_BATCHES:
+    place = np.arange(len(batches))
+    # Shifted from five to five: else five contexts of each count would be one context a fold.
+    folds = (place + place // FOLDS) % FOLDS
+    folds[np.isin(batches[:, 0], batches[[0, -1], 0])] = -1
+    if len(batches) < _FEWEST_BATCHES or len(np.unique(folds[folds >= 0])) < FOLDS:
         msg = (
             f"samples must hold at least {_FEWEST_BATCHES} different batches to hold some out, "
-            f"got {len(batches)}."
+            f"{FOLDS} of them between the fewest and the most tokens, got {len(batches)} and "
+            f"{int(np.sum(folds >= 0))}."
         )
         raise InvalidArgument(msg)
-    folds = np.arange(len(batches)) % FOLDS
-    extreme = (batches[:, 0] == batches[0, 0]) | (batches[:, 0] == batches[-1, 0])
-    return np.where(extreme, -1, folds)[which.ravel()]
+    return np.asarray(folds[which.ravel()])
 
 
 def held_out(fit: StepTimeFit, folds: np.ndarray) -> np.ndarray:

@@ -37,9 +37,9 @@ def require_enough(form: Form, samples: StepSamples, *, kv_reads: bool) -> None:
         raise InvalidArgument(msg)
     if len(samples) < coefficients + _SPARE_SAMPLES:
         msg = (
-            f"samples must number at least {coefficients + _SPARE_SAMPLES} for the "
-            f"{coefficients} coefficients {', '.join(_shape_and(form, words))}, so that some "
-            f"are left to judge the law by; got {len(samples)}."
+            f"samples must hold at least {coefficients + _SPARE_SAMPLES} different batches "
+            f"for the {coefficients} coefficients {', '.join(_shape_and(form, words))}, so "
+            f"that some are left to judge the law by; got {len(samples)}."
         )
         raise InvalidArgument(msg)
 

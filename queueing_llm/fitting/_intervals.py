@@ -101,10 +101,10 @@ def _smooth_noise(
     noise = rng.standard_normal((size, number))
     if correlation == 0:
         return noise
-    fresh = math.sqrt(1 - correlation**2)
-    for at in range(1, size):
-        noise[at] = correlation * noise[at - 1] + fresh * noise[at]
-    return noise
+    from scipy.signal import lfilter
+
+    noise[1:] *= math.sqrt(1 - correlation**2)
+    return np.asarray(lfilter([1.0], [1.0, -correlation], noise, axis=0))
 
 
 def _leverages(jacobian: np.ndarray) -> np.ndarray:

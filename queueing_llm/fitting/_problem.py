@@ -1,5 +1,6 @@
 """One law and the samples it is fitted to, as a least-squares problem."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +88,7 @@ def solved(
     form = form_named(law)
     reads = bool(np.any(samples.kv_tokens)) if kv_reads is None else kv_reads
     weights = 1 / samples.seconds if objective == "relative" else np.ones(len(samples))
+    samples, weights = _merged(samples, weights)
     require_enough(form, samples, kv_reads=reads)
     problem = _with_block(Problem(form, samples, weights, reads), block)
     # Without the form of the law: a floor or a tread would blame all slope on the KV reads.
@@ -102,6 +104,23 @@ def solved(
         estimate = problem.estimate(samples.seconds[:, None])
     require_rising(form.words(kv_reads=reads), estimate.coefficients[:, 0])
     return problem, estimate
+
+
+def _merged(samples: StepSamples, weights: np.ndarray) -> tuple[StepSamples, np.ndarray]:
+    """Return equal batches as one, of their mean seconds: its least squares are theirs.
+
+    They share the misfit of the law, so that for its intervals they are one measurement.
+    """
+    columns = np.stack([samples.kv_tokens, samples.decode_tokens, samples.prefill_tokens])
+    order = np.lexsort(columns)
+    is_new = np.any(np.diff(columns[:, order], axis=1) != 0, axis=0)
+    starts = np.flatnonzero(np.concatenate([[True], is_new]))
+    if len(starts) == len(samples):
+        return samples, weights
+    squares = weights[order] ** 2
+    power = np.add.reduceat(squares, starts)
+    seconds = np.add.reduceat(squares * samples.seconds[order], starts) / power
+    return replace(samples.select(order[starts]), seconds=seconds), np.sqrt(power)
 
 
 def _with_block(problem: Problem, block: int | None) -> Problem:

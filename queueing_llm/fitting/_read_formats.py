@@ -145,7 +145,7 @@ def detected_name(place: Path) -> str:
     found = [name for name, known in STEP_FORMATS.items() if _is_of(known, names, text)]
     if len(found) == 1:
         return found[0]
-    shown = ", ".join(repr(name[:30]) for name in sorted(names)[:8])
+    shown = ", ".join(json.dumps(name[:30]) for name in sorted(names)[:8])
     formats = "; ".join(f"{name} ({known.what})" for name, known in STEP_FORMATS.items())
     which = f"could be of the formats {found}" if found else "is of no known format"
     msg = f"{place} {which}, with {shown or 'nothing in it'}. Accepted: {formats}."

@@ -29,19 +29,20 @@ from queueing_llm.fitting._samples import StepSamples
 
 _SGLANG = re.compile(
     r"Decode batch(?: \[\d+\])?[.,] #running-req: (?P<running>\d+), "
-    r"#(?:full )?token: (?P<kv>\d+),.*?gen throughput \(token/s\): (?P<rate>[0-9.]+)"
+    r"#(?:full )?token: (?P<kv>\d+),.*?gen throughput \(token/s\): (?P<rate>\d+(?:\.\d+)?)"
 )
 _SGLANG_RANK = re.compile(r"^\[[0-9-]+ [0-9:]+(?P<rank>[^\]]*)\]")
 _VLLM = re.compile(
-    r"Avg prompt throughput: (?P<prompt>[0-9.]+) tokens/s, "
-    r"Avg generation throughput: (?P<rate>[0-9.]+) tokens/s, Running: (?P<running>\d+) reqs.*?"
-    r"KV cache usage: (?P<share>[0-9.]+)%"
+    r"(?:Engine (?P<engine>\d+): )?Avg prompt throughput: (?P<prompt>\d+(?:\.\d+)?) tokens/s, "
+    r"Avg generation throughput: (?P<rate>\d+(?:\.\d+)?) tokens/s, "
+    r"Running: (?P<running>\d+) reqs.*?KV cache usage: (?P<share>\d+(?:\.\d+)?)%"
 )
 _TRT = re.compile(
     r"iter = (?P<iter>\d+), global_rank = (?P<rank>\d+).*?"
-    r"prev_device_step_time = (?P<device>N/A|[0-9.]+ ?ms).*?"
+    r"prev_device_step_time = (?P<device>N/A|\d+(?:\.\d+)? ?ms).*?"
     r"'num_ctx_tokens': (?P<prefill>\d+), 'num_generation_tokens': (?P<decode>\d+)"
 )
+_SPECULATIVE = "{file}: steps of speculative decoding yield several tokens; not accepted."
 
 
 def read_sglang(file: Path) -> StepSamples:
@@ -61,8 +62,7 @@ def read_sglang(file: Path) -> StepSamples:
             is_whole = is_whole and "Prefill batch" not in line
             continue
         if "accept len" in line:
-            msg = f"{file}: steps of speculative decoding yield several tokens; not accepted."
-            raise InvalidArgument(msg)
+            raise InvalidArgument(_SPECULATIVE.format(file=file))
         running = float(found["running"])
         whole.append(is_whole and points[-1][0] == running)
         points.append((running, float(found["kv"]), float(found["rate"])))
@@ -78,16 +78,22 @@ def read_sglang(file: Path) -> StepSamples:
 def read_vllm_log(file: Path, *, kv_capacity: int | None = None) -> StepSamples:
     """Return the mean step of each interval between two lines.
 
+    Prompt tokens found in the prefix cache are counted as prefill tokens, as vLLM does.
+
     Parameters
     ----------
     file : Path
-        The log of a server with one engine.
+        The log of a server. Lines of other engines than the first that prints are left out.
     kv_capacity : int, optional
         Tokens of the KV cache; without it the KV tokens are unknown and entered as 0.
     """
     if kv_capacity is not None:
         check(kv_capacity, "kv_capacity", Tokens)
-    found = [m for line in text_of(file).splitlines() if (m := _VLLM.search(line))]
+    text = text_of(file)
+    if "SpecDecoding metrics" in text:
+        raise InvalidArgument(_SPECULATIVE.format(file=file))
+    lines = [m for line in text.splitlines() if (m := _VLLM.search(line))]
+    found = [m for m in lines if m["engine"] == lines[0]["engine"]]
     _require_lines(file, len(found), "Avg prompt throughput: 0.0 tokens/s, Avg generation ...")
     columns = [[float(m[key]) for m in found] for key in ("prompt", "rate", "running", "share")]
     prompt, rate, running, share = np.array(columns)

@@ -1,5 +1,6 @@
 """Read plain columns: a CSV file, or a step log with one JSON object a line."""
 
+import difflib
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from queueing_llm.fitting._samples import StepSamples
 
 COUNTS = ("prefill_tokens", "tokens")
 TIMES = {"seconds": 1.0, "milliseconds": 1e-3}
+KNOWN = {*COUNTS, *TIMES, "decode_tokens", "kv_tokens"}
 
+_ALIKE = 0.8
 _COUNT = Domain("n", "tokens", at_least=0)
 
 
@@ -60,7 +63,15 @@ def _one_of(table: MeasuredTable, names: tuple[str, ...]) -> str:
 
 
 def _or_zero(table: MeasuredTable, name: str) -> np.ndarray:
-    return table.numbers(name, _COUNT) if name in table.header else np.zeros(len(table))
+    """Return a column, zeros if it is missing; one that is merely misspelt is refused."""
+    if name in table.header:
+        return table.numbers(name, _COUNT)
+    others = [column for column in table.header if column not in KNOWN]
+    close = difflib.get_close_matches(name, others, n=1, cutoff=_ALIKE)
+    if close:
+        msg = f"{table.file} has no column {name!r}, but {close[0]!r}: rename or drop it."
+        raise InvalidArgument(msg)
+    return np.zeros(len(table))
 
 
 def _require(table: MeasuredTable, holds: np.ndarray, name: str, accepted: str) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,9 +46,13 @@ class MeasuredTable:
     def numbers(self, column: str, domain: Domain) -> np.ndarray:
         """Return the cells of a column as float64, each in its domain."""
         place = self._place(column)
-        values = np.empty(len(self.rows))
-        for i, (line, cells) in enumerate(self.rows):
-            values[i] = _number(cells[place], domain, f"{self.file}, line {line}: {column}")
+        try:
+            values = np.fromiter((float(cells[place]) for _, cells in self.rows), float)
+        except ValueError:
+            values = np.array([math.nan])
+        if not np.all(_holds(values, domain)):
+            for line, cells in self.rows:
+                _require_number(cells[place], domain, f"{self.file}, line {line}: {column}")
         return values
 
     def where(self, chosen: np.ndarray) -> "MeasuredTable":
@@ -146,9 +151,9 @@ def _csv_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def json_table(file: Path) -> MeasuredTable:
-    """Return the table in a file with one JSON object a line; the first names the columns."""
-    header: tuple[str, ...] = ()
-    rows = []
+    """Return the table in a file with one JSON object a line, whose keys are the columns."""
+    header: dict[str, None] = {}
+    records = []
     for line, text in enumerate(text_of(file).splitlines(), start=1):
         if not text.strip():
             continue
@@ -159,19 +164,28 @@ def json_table(file: Path) -> MeasuredTable:
         if not isinstance(record, dict):
             msg = f"{file}, line {line}: one JSON object a line is accepted, got {text[:60]!r}."
             raise InvalidArgument(msg)
-        header = header or tuple(record)
+        header.update(dict.fromkeys(record))
+        records.append((line, record))
+    rows = []
+    for line, record in records:
         # A missing key becomes an empty cell, refused where its column is needed.
         cells = (record.get(name, "") for name in header)
         rows.append((line, tuple(c if isinstance(c, str) else json.dumps(c) for c in cells)))
-    return MeasuredTable(file, header, tuple(rows))
+    return MeasuredTable(file, tuple(header), tuple(rows))
 
 
-def _number(cell: str, domain: Domain, where: str) -> float:
+def _holds(values: np.ndarray, domain: Domain) -> np.ndarray:
+    """Tell the numbers in a domain; a count such as "16.0" is whole, whatever wrote it."""
+    inside = np.isfinite(values) & (values > domain.above)
+    inside &= (values >= domain.at_least) & (values <= domain.at_most)
+    return inside & (values == np.rint(values)) if domain.integer else inside
+
+
+def _require_number(cell: str, domain: Domain, where: str) -> None:
     try:
         value = float(cell)
-        # A count such as "16.0" is whole, whatever wrote it.
-        domain.check("value", int(value) if domain.integer and value.is_integer() else value)
     except ValueError:
+        value = math.nan
+    if not _holds(np.array(value), domain):
         msg = f"{where} must be {domain}, got {cell!r}."
-        raise InvalidArgument(msg) from None
-    return value
+        raise InvalidArgument(msg)

@@ -10,6 +10,10 @@ from queueing_llm.errors import InvalidArgument
 Column: TypeAlias = Any
 """One number per sample: any flat sequence of numbers, kept as a float64 array."""
 
+SECONDS = 1e-12, 1e12
+MOST_TOKENS = 2.0**53
+"""Beyond any step there is, and within what sums of squares can hold."""
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +32,7 @@ class StepSamples:
     kv_tokens : sequence of float, shape (N,)
         :math:`K_i` [tokens/step], KV tokens that the decodes read; 0 where nothing decodes.
     seconds : sequence of float, shape (N,)
-        :math:`t_i` [s/step], above 0.
+        :math:`t_i` [s/step], from 1e-12 to 1e12.
     source : str
         Where the samples come from, for reports; may be empty.
 
@@ -136,10 +140,13 @@ class StepSamples:
         )
 
     def _require_batches(self) -> None:
-        _require("seconds", self.seconds, self.seconds > 0, "above 0 [s]")
+        shortest, longest = SECONDS
+        known = (self.seconds >= shortest) & (self.seconds <= longest)
+        _require("seconds", self.seconds, known, f"from {shortest:g} to {longest:g} [s]")
         for name in ("prefill_tokens", "decode_tokens", "kv_tokens"):
             column = getattr(self, name)
-            _require(name, column, column >= 0, "at least 0 [tokens]")
+            known = (column >= 0) & (column <= MOST_TOKENS)
+            _require(name, column, known, f"from 0 to {MOST_TOKENS:g} [tokens]")
         _require(
             "prefill_tokens + decode_tokens", self.tokens, self.tokens > 0, "above 0 [tokens]"
         )

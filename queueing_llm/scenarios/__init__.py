@@ -2,6 +2,7 @@
 
 from queueing_llm.scenarios._change import change_engine, change_workload
 from queueing_llm.scenarios._engine_defaults import EngineDefaults, engine_defaults
+from queueing_llm.scenarios._laws import STEP_TIMES
 from queueing_llm.scenarios._measured import MeasuredSystem
 from queueing_llm.scenarios._network import load_network, network_names
 from queueing_llm.scenarios._network_scenario import NetworkScenario
@@ -11,6 +12,7 @@ from queueing_llm.scenarios._scenario import Scenario
 from queueing_llm.scenarios._sources import Recording, read_recording
 
 __all__ = [
+    "STEP_TIMES",
     "EngineDefaults",
     "MeasuredSystem",
     "NetworkScenario",

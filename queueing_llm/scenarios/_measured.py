@@ -8,9 +8,9 @@ from queueing_llm._validate import Domain, Real, validate
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import Engine, Workload
 from queueing_llm.scenarios._engine_defaults import EngineDefaults, engine_defaults
-from queueing_llm.steptime import MeasuredStepTime
-from queueing_llm.steptime._measured_memory import memory_facts
+from queueing_llm.steptime import HostCosts, MeasuredStepTime
 
+FITTED, NONE = "fitted", "none"
 Count = Annotated[int | None, Domain("n", "1", at_least=1, integer=True, optional=True)]
 
 
@@ -31,6 +31,10 @@ class MeasuredSystem:
     token_budget, max_batch_size, kv_capacity, kv_block_size : int or None
         Limits of :class:`~queueing_llm.model.Engine`; None is the backend's default, and of
         the KV cache what fits beside the weights.
+    host : {"fitted", "none"} or HostCosts
+        What a step takes beside its operators: as fitted to benchmarks of the backend, whose
+        throughput and latencies are then nearer to those measured; nothing; or costs of one's
+        own.
 
     Examples
     --------
@@ -52,6 +56,7 @@ class MeasuredSystem:
     max_batch_size: Count = None
     kv_capacity: Count = None
     kv_block_size: Count = None
+    host: HostCosts | str = FITTED
 
     def __post_init__(self) -> None:
         validate(self)
@@ -60,6 +65,12 @@ class MeasuredSystem:
             if not isinstance(value, str) and (name, value) != ("version", None):
                 msg = f"{name} must be a text, got {name}={value!r}."
                 raise InvalidArgument(msg)
+        if not isinstance(self.host, HostCosts) and self.host not in (FITTED, NONE):
+            msg = (
+                "host must be 'fitted', 'none' or, in Python, HostCosts, "
+                f"got host={self.host!r}."
+            )
+            raise InvalidArgument(msg)
 
     @property
     def title(self) -> str:
@@ -82,13 +93,19 @@ class MeasuredSystem:
             If the package of measurements is not installed.
         """
         moments = workload.moments
-        prompt = round(moments.prompt_squared / moments.prompt)
-        return _step_time(self.model, self.system, self.backend, self.tp, self.version, prompt)
+        return _step_time(
+            self.model,
+            self.system,
+            self.backend,
+            self.tp,
+            self.version,
+            round(moments.prompt_squared / moments.prompt),
+            self.host,
+        )
 
     def defaults(self, workload: Workload) -> EngineDefaults:
         """Return the limits that hold where none is given."""
-        step = self.step_time(workload)
-        memory = memory_facts(step._key).memory_bytes
+        memory = self.step_time(workload).memory_bytes
         return engine_defaults(self.backend, system=self.system, memory_bytes=memory)
 
     def engine(self, workload: Workload) -> Engine:
@@ -129,8 +146,21 @@ def _most_decodes(limits: dict[str, int]) -> int:
 
 @functools.lru_cache(maxsize=32)
 def _step_time(
-    model: str, system: str, backend: str, tp: int, version: str | None, prompt_tokens: int
+    model: str,
+    system: str,
+    backend: str,
+    tp: int,
+    version: str | None,
+    prompt_tokens: int,
+    host: HostCosts | str,
 ) -> MeasuredStepTime:
-    return MeasuredStepTime(
-        model, system, backend=backend, tp=tp, version=version, prompt_tokens=prompt_tokens
+    step = MeasuredStepTime(
+        model,
+        system,
+        backend=backend,
+        tp=tp,
+        version=version,
+        prompt_tokens=prompt_tokens,
+        host=host if isinstance(host, HostCosts) else None,
     )
+    return step.with_fitted_host() if host == FITTED else step

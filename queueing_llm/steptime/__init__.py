@@ -2,6 +2,7 @@
 
 from queueing_llm.steptime._affine import AffineStepTime
 from queueing_llm.steptime._hinge import HingeStepTime
+from queueing_llm.steptime._host_costs import HostCosts
 from queueing_llm.steptime._kernel_form import KernelForm
 from queueing_llm.steptime._law import AbstractStepTime
 from queueing_llm.steptime._measured import MeasuredStepTime
@@ -14,6 +15,7 @@ __all__ = [
     "AbstractStepTime",
     "AffineStepTime",
     "HingeStepTime",
+    "HostCosts",
     "KernelForm",
     "MeasuredStepTime",
     "RooflineStepTime",

@@ -1,7 +1,6 @@
 """Step times put together from measured times of the operators of a model."""
 
-import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, final
 
 import numpy as np
@@ -10,10 +9,16 @@ from queueing_llm._ops import Number, is_false
 from queueing_llm._validate import Domain, Real, Tokens, check, validate
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.steptime._host import on_the_host
+from queueing_llm.steptime._host_costs import HostCosts
 from queueing_llm.steptime._kernel_form import KernelForm
 from queueing_llm.steptime._law import AbstractStepTime, check_limits
 from queueing_llm.steptime._measured_engine import MeasuredKey, measured_engine
-from queueing_llm.steptime._measured_grid import SampledTable, TableLimits, sampled_table
+from queueing_llm.steptime._measured_grid import (
+    SampledTable,
+    TableLimits,
+    sampled_table,
+    with_host,
+)
 from queueing_llm.steptime._measured_law import MeasuredLaw
 from queueing_llm.steptime._measured_memory import (
     kv_bytes_per_token,
@@ -28,6 +33,8 @@ from queueing_llm.steptime._table import TableStepTime
 _MOST = 2**31 - 2
 _MOST_IN_TABLE = 2**16
 _MEAN_ERROR = 0.01
+_AHEAD_UNASKED = (0, 14)
+_NOT_QUANTISED = "bfloat16"
 
 _Prompt = Annotated[int, Domain("p", "tokens", at_least=1, at_most=2**24, integer=True)]
 _Count = Annotated[int, Domain("n", "tokens", at_least=1, at_most=_MOST_IN_TABLE, integer=True)]
@@ -46,7 +53,8 @@ class MeasuredStepTime(AbstractStepTime):
     tokens that are sampled from, :math:`A_p` the attention of prompts of :math:`p` tokens and
     :math:`D` that of :math:`y` decodes that read :math:`K / y` tokens each. The times are those
     of aiconfigurator-core (Apache-2.0), which holds measurements of vLLM, SGLang and
-    TensorRT-LLM. :attr:`notes` says what is left out, smoothed or extrapolated.
+    TensorRT-LLM. What a step takes beside them is in ``host``; :meth:`with_fitted_host` fills
+    it. :attr:`notes` says what is left out, smoothed or extrapolated.
 
     Parameters
     ----------
@@ -66,6 +74,8 @@ class MeasuredStepTime(AbstractStepTime):
     gemm_precision, kv_precision, attention_precision : str or None
         Of matrix products, KV cache and prefill attention, such as ``"fp8"``, ``"fp8_block"``,
         ``"nvfp4"``; None is as the ``config.json`` says.
+    host : HostCosts or None
+        What a step takes beside its operators; None is nothing, operators only.
 
     Raises
     ------
@@ -101,9 +111,14 @@ class MeasuredStepTime(AbstractStepTime):
     gemm_precision: str | None = None
     kv_precision: str | None = None
     attention_precision: str | None = None
+    host: HostCosts | None = None
 
     def __post_init__(self) -> None:
         validate(self)
+        host: object = self.host
+        if not isinstance(host, HostCosts | None):
+            msg = f"host must be HostCosts or None, got host={host!r}."
+            raise InvalidArgument(msg)
         version = known_version(self.system, self.backend, self.version)
         object.__setattr__(self, "version", version)
         object.__setattr__(self, "model", known_model(self.model))
@@ -132,9 +147,49 @@ class MeasuredStepTime(AbstractStepTime):
         return memory_facts(self._key).weight_bytes
 
     @property
+    def memory_bytes(self) -> int:
+        """Nominal memory of one GPU [bytes]."""
+        return memory_facts(self._key).memory_bytes
+
+    @property
+    def layers(self) -> int:
+        """Layers of the model."""
+        return memory_facts(self._key).layers
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the law leaves out, smooths, extrapolates or takes from a formula."""
-        return _notes(self)
+        return notes(
+            self._key,
+            measured_engine(self._key),
+            facts=memory_facts(self._key),
+            prompt_tokens=self.prompt_tokens,
+            host=self.host,
+        )
+
+    def with_fitted_host(self, *, schedules_ahead: bool | None = None) -> "MeasuredStepTime":
+        """Return the law with :meth:`HostCosts.fitted` of its backend and precision.
+
+        Parameters
+        ----------
+        schedules_ahead : bool or None
+            Whether vLLM prepares a step while the GPU runs the last one; None is the default
+            of the version: from 0.14 on it does.
+
+        Examples
+        --------
+        >>> from queueing_llm.steptime import MeasuredStepTime
+        >>> step = MeasuredStepTime("meta-llama/Llama-3.1-8B", "h100_sxm").with_fitted_host()
+        >>> round(step(0, 64, 64 * 1024), 6)
+        0.011523
+        """
+        if schedules_ahead is None:
+            schedules_ahead = self.backend == "vllm" and self._key.release >= _AHEAD_UNASKED
+        quantised = memory_facts(self._key).gemm_precision != _NOT_QUANTISED
+        host = HostCosts.fitted(
+            self.backend, schedules_ahead=schedules_ahead, quantised=quantised
+        )
+        return replace(self, host=host)
 
     def kv_capacity(
         self, memory_fraction: Real | None = None, *, memory_bytes: int | None = None
@@ -188,7 +243,8 @@ class MeasuredStepTime(AbstractStepTime):
             Most KV tokens that a batch reads; None stands for all that fit beside the weights
             if nothing else took memory.
         relative_error : number
-            Most mean error on random batches; :meth:`table_errors` says what it is.
+            Most mean error of the operator times on random batches, to which ``host`` adds
+            none; :meth:`table_errors` says what it is of the law.
 
         Returns
         -------
@@ -234,7 +290,7 @@ class MeasuredStepTime(AbstractStepTime):
         (True, True)
         """
         found = self._sampled(token_budget, most_decode_tokens, kv_capacity, relative_error)
-        return found.median_error, found.worst_error
+        return float(np.median(found.errors)), float(found.errors.max())
 
     def candidate_batches(
         self, most_tokens: int, *, most_decode_tokens: int | None = None
@@ -255,7 +311,13 @@ class MeasuredStepTime(AbstractStepTime):
             if is_false(count <= _MOST):
                 msg = f"{name} must be at most {_MOST} [tokens], got {name}={count!r}."
                 raise InvalidArgument(msg)
-        return on_the_host(self._law.seconds, (x, y, kv))
+        return on_the_host(self._flat_seconds, (x, y, kv))
+
+    def _flat_seconds(self, x: np.ndarray, y: np.ndarray, kv: np.ndarray) -> np.ndarray:
+        seconds = self._law.seconds(x, y, kv)
+        if self.host is None:
+            return seconds
+        return self.host.added_to(seconds, self.layers, prefill_tokens=x, decode_tokens=y)
 
     def _sampled(
         self, budget: int, decodes: int | None, kv: int | None, error: Real
@@ -267,7 +329,9 @@ class MeasuredStepTime(AbstractStepTime):
             kv = most_kv_tokens(self._key)
         check(kv, "kv_capacity", _KV)
         check(error, "relative_error", _Error)
-        return _sampled(self, TableLimits(budget, decodes or budget, kv), float(error))
+        limits = TableLimits(budget, decodes or budget, kv)
+        found = sampled_table(self._law, limits, float(error))
+        return found if self.host is None else with_host(found, self.host, self.layers)
 
     @property
     def _law(self) -> MeasuredLaw:
@@ -285,16 +349,3 @@ class MeasuredStepTime(AbstractStepTime):
             kv=self.kv_precision,
             attention=self.attention_precision,
         )
-
-
-@functools.lru_cache(maxsize=32)
-def _sampled(step: MeasuredStepTime, limits: TableLimits, error: float) -> SampledTable:
-    return sampled_table(step._law, limits, error)
-
-
-@functools.lru_cache(maxsize=32)
-def _notes(step: MeasuredStepTime) -> tuple[str, ...]:
-    key = step._key
-    return notes(
-        key, measured_engine(key), facts=memory_facts(key), prompt_tokens=step.prompt_tokens
-    )

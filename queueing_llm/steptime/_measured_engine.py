@@ -34,6 +34,11 @@ class MeasuredKey:
     kv: str | None
     attention: str | None
 
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The first two numbers of the version."""
+        return tuple(int(part) for part in self.version.split(".")[:2])
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)

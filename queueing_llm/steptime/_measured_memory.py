@@ -28,6 +28,7 @@ class MemoryFacts:
 
     memory_bytes: int
     bandwidth: float
+    layers: int
     gemm_precision: str
     weight_bytes: int
     kv_bytes_per_token: int | None
@@ -54,7 +55,8 @@ def memory_facts(key: MeasuredKey) -> MemoryFacts:
         )
         model = get_model(key.model, config, key.backend)
         gpu: Any = load_system_spec(key.system)["gpu"]
-        described = get_model_config_from_model_path(key.model)["raw_config"]
+        config_file = get_model_config_from_model_path(key.model)
+    described = config_file["raw_config"]
     # A tied output projection is the embedding table, which is stored once.
     stored = [
         op
@@ -65,6 +67,7 @@ def memory_facts(key: MeasuredKey) -> MemoryFacts:
     return MemoryFacts(
         memory_bytes=int(gpu["mem_capacity"]),
         bandwidth=float(gpu["mem_bw"]),
+        layers=int(config_file["layers"]),
         gemm_precision=str(model.config.gemm_quant_mode.name),
         weight_bytes=round(sum(op.get_weights() for op in stored)),
         kv_bytes_per_token=round(of_one) if of_many == _LONG * of_one else None,
@@ -112,8 +115,8 @@ def most_kv_tokens(key: MeasuredKey) -> int:
 def _default_fraction(key: MeasuredKey) -> float:
     if key.backend != "vllm":
         return _FRACTIONS[key.backend]
-    release = tuple(int(part) for part in key.version.split(".")[:2])
-    return _FRACTIONS["vllm"] if release < _NEW_VLLM else _NEW_VLLM_FRACTION
+    is_new = key.release >= _NEW_VLLM
+    return _NEW_VLLM_FRACTION if is_new else _FRACTIONS["vllm"]
 
 
 def kv_cache_tokens(
@@ -182,7 +185,8 @@ def kv_cache_tokens(
         msg = (
             f"memory_bytes must leave room for the KV cache beside {taken} bytes of weights "
             f"and overhead, got memory_bytes={memory_bytes!r} with "
-            f"memory_fraction={memory_fraction!r}."
+            f"memory_fraction={memory_fraction!r}: share the weights among more GPUs, or take "
+            "more of their memory."
         )
         raise InvalidArgument(msg)
     return int(room // kv_bytes_per_token)

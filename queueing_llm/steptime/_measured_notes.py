@@ -1,5 +1,6 @@
 """What a measured law leaves out, smooths, extrapolates or takes from a formula, in words."""
 
+import functools
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
+from queueing_llm.steptime._host_costs import HostCosts
 from queueing_llm.steptime._measured_engine import MeasuredEngine, MeasuredKey, quietly
 from queueing_llm.steptime._measured_memory import MemoryFacts
 
@@ -14,6 +16,7 @@ _DECODES = 64
 _MEASURED = ("silicon", "mixed")
 _MOST_TOKENS = 2048
 _SMALL = 16
+_FITTED_ON = ("h100_sxm", "h200_sxm", "b200_sxm")
 _FILES = ("gemm_perf.parquet", "generation_attention_perf.parquet")
 
 
@@ -27,13 +30,20 @@ class Reach:
     most_read: int
 
 
+@functools.lru_cache(maxsize=32)
 def notes(
-    key: MeasuredKey, engine: MeasuredEngine, *, facts: MemoryFacts, prompt_tokens: int
+    key: MeasuredKey,
+    engine: MeasuredEngine,
+    *,
+    facts: MemoryFacts,
+    prompt_tokens: int,
+    host: HostCosts | None,
 ) -> tuple[str, ...]:
     """Return sentences on how far to trust a measured law, with its own numbers."""
     reach = _reach(key, facts.gemm_precision)
     sentences = [
-        _added_up(key),
+        _added_up(key, host),
+        _host(key, facts, host),
         _alone(engine, facts),
         _formulas(engine, prompt_tokens),
         _not_monotone(engine),
@@ -44,11 +54,52 @@ def notes(
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _added_up(key: MeasuredKey) -> str:
+def _added_up(key: MeasuredKey, host: HostCosts | None) -> str:
+    left_out = "overlap between operators is not in."
+    if host is None:
+        left_out = (
+            "scheduling, sampling, launches from the CPU and overlap between operators are "
+            "not in."
+        )
     return (
         f"The times of the operators of {key.backend} {key.version} on {key.system}, each "
-        "measured alone, are added up: scheduling, sampling, launches from the CPU and overlap "
-        "between operators are not in."
+        f"measured alone, are added up: {left_out}"
+    )
+
+
+def _host(key: MeasuredKey, facts: MemoryFacts, host: HostCosts | None) -> str:
+    if host is None:
+        return ""
+    layers = 1e3 * facts.layers
+    parts = (
+        (1e3 * host.per_step, "ms"),
+        (1e6 * host.per_decode, "us per decode"),
+        (layers * host.per_prefill_layer, "ms if it has prompts"),
+    )
+    listing = ", ".join(f"{value:.3g} {unit}" for value, unit in parts if value)
+    saved = f", less {layers * host.saved_per_layer:.3g} ms" if host.saved_per_layer else ""
+    return (
+        f"Beside its operators a step takes {listing or 'no time'}{saved}: {_origin(key, host)}"
+    )
+
+
+def _origin(key: MeasuredKey, host: HostCosts) -> str:
+    """Say what is known of the costs of a host."""
+    fits = {
+        HostCosts.fitted(key.backend, schedules_ahead=ahead, quantised=quantised): ahead
+        for ahead in (True, False)
+        for quantised in (True, False)
+    }
+    if host not in fits:
+        return "costs of the host that were given."
+    how = ""
+    if key.backend == "vllm":
+        how = " that schedules ahead" if fits[host] else " that does not schedule ahead"
+    systems = (*_FITTED_ON, *(() if key.system in _FITTED_ON else (f"not {key.system}",)))
+    return (
+        f"estimated for {key.backend}{how} by a fit to benchmark runs of dense models with "
+        f"TP 2 on {', '.join(systems)} (other runs there: time per token off by 7.5 % in the "
+        "median)."
     )
 
 

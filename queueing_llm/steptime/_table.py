@@ -74,7 +74,7 @@ class TableStepTime(AbstractStepTime):
                 f"got {len(self.axes)} with between={self.between!r}."
             )
             raise InvalidArgument(msg)
-        if set(self.axes) == {None}:
+        if all(axis is None for axis in self.axes):
             msg = "at least one axis must be given, got None for each of them."
             raise InvalidArgument(msg)
         for name, axis in zip(self._names, self.axes, strict=True):

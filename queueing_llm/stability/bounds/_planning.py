@@ -194,7 +194,8 @@ def _place(engine: Engine, use: RequestUse, found: Pricing, *, batches: PricedBa
 
     It is what a decode token costs beyond the time that it adds to the batch: that of a
     prefill token for a law of the tokens, and else by the batches of the plan that have all
-    the decode tokens which the limit allows.
+    the decode tokens which the limit allows. There it is the mean over the later half of
+    these: what the last one adds to a measured time is mostly noise.
     """
     prefill, decode, *_ = found.prices
     limit, law = engine.max_batch_size, engine.step_time
@@ -207,7 +208,8 @@ def _place(engine: Engine, use: RequestUse, found: Pricing, *, batches: PricedBa
         x, y, reads = map(int, batches.batches[batch])
         steps = int(batches.uses[batch, DECODE])
         if y > 0 and steps >= limit - (x > 0):
-            added = Fraction(law(x, y, reads)) - Fraction(law(x, y - 1, reads))
+            of_half = Fraction(law(x, y, reads)) - Fraction(law(x, y // 2, reads))
+            added = of_half / (y - y // 2)
             surplus: Real = max(decode - added, 0)
             excess += times * steps * surplus
     return min(ratio(excess, Fraction(use.decode)), decode)

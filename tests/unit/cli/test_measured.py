@@ -36,6 +36,7 @@ def test_without_the_package_one_sentence_says_so(ask, monkeypatch):
     [
         ([], ["a system is needed", "SCENARIO", "--model"]),
         (["--gpu", "h100_sxm"], ["--gpu", "give --model, too"]),
+        (["theorem-2", "--host", "none"], ["--host", "give --model and --gpu, too"]),
         (["theorem-2", "--tp", "2"], ["--tp", "give --model and --gpu, too"]),
         (GPU, ["a workload is needed", "--trace", "--arrival-rate or --users"]),
     ],
@@ -82,8 +83,44 @@ class TestWithMeasurements:
         rule = ["--policy", "vanilla_vllm", "--arrival-rate", "1000"]
         assert main(["check", "llama31-8b-h100", *SMALL, *rule]) == 0
         text = " ".join(capsys.readouterr().out.split())
-        for words in ("operators of vllm", "those not given: vLLM V1", "limited by", "notes"):
+        for words in (
+            "operators of vllm",
+            "those not given: vLLM V1",
+            "limited by",
+            "notes",
+            "host",
+        ):
             assert words in text
+
+    def test_costs_of_the_host_are_in_unless_they_are_left_out(self, ask):
+        rule = ["--policy", "vanilla_vllm", "--json", "--arrival-rate", "1000"]
+        command = [
+            "check",
+            *GPU,
+            *SMALL,
+            "--prompt-tokens",
+            "76",
+            "--output-tokens",
+            "5",
+            *rule,
+        ]
+        usual, fitted, bare = (
+            ask(*command, *host) for host in ([], ["--host", "fitted"], ["--host", "none"])
+        )
+        assert usual == fitted
+        assert fitted["capacity"] < bare["capacity"]
+        assert fitted["measured"]["host"]["per_decode"] == 18.4e-6
+        assert bare["measured"]["host"] is None
+        assert "fit to benchmark runs" in " ".join(fitted["measured"]["notes"])
+        complaint = ask(*command, "--host", "fit", expect=2)
+        assert "host must be 'fitted', 'none'" in complaint
+
+    def test_a_model_whose_tokens_take_different_bytes_has_an_answer_in_json(self, ask):
+        gpu = ["--model", "openai/gpt-oss-20b", "--gpu", "h100_sxm", *SMALL]
+        lengths = ["--prompt-tokens", "76", "--output-tokens", "5", "--arrival-rate", "1000"]
+        answer = ask("check", *gpu, *lengths, "--policy", "vanilla_vllm", "--json")
+        assert answer["measured"]["kv_bytes_per_token"] is None
+        assert answer["verdict"] == "UNSTABLE"
 
     def test_users_on_a_gpu(self, ask):
         lengths = ["--prompt-tokens", "200", "--output-tokens", "20", "--users", "8"]
@@ -110,6 +147,7 @@ class TestWithMeasurements:
             (["--model", MODEL, "--gpu", "h100"], ["'h100'", "did you mean 'h100_sxm'"]),
             (["--model", "Llama-3.1-8C", "--gpu", "h100_sxm"], ["did you mean", MODEL]),
             ([*GPU, "--backend", "vlm"], ["'vlm'", "did you mean 'vllm'"]),
+            (["--model", "", "--gpu", "h100_sxm"], ["model must be a name", "model=''"]),
         ],
     )
     def test_a_wrong_name_gets_near_ones(self, ask, options, words):

@@ -5,6 +5,7 @@ import pytest
 
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.fitting import StepSamples, compare_step_times, fit_step_time
+from queueing_llm.fitting._held_out import folds_of
 from queueing_llm.steptime import (
     AffineStepTime,
     HingeStepTime,
@@ -85,12 +86,13 @@ def test_reads_that_are_not_identifiable_are_left_out_and_said():
 
 
 def test_errors_are_of_batches_held_out():
-    """By hand: each fifth token count is predicted by a line through the others."""
+    """By hand: one token count of each five is predicted by a line through the others."""
     samples = curve(HingeStepTime(0.02, 5e-5, 300), noise=0.02)
     compared = compare_step_times(samples, laws=("affine",))
     errors = []
     for fold in range(5):
-        held = (np.arange(128) % 5 == fold) & (TOKENS > 8) & (TOKENS < 1024)
+        place = np.arange(128)
+        held = ((place + place // 5) % 5 == fold) & (TOKENS > 8) & (TOKENS < 1024)
         fit = fit_step_time(samples.select(~held), law="affine", resamples=2)
         errors += list(np.abs(fit.step_time(TOKENS[held]) / samples.seconds[held] - 1))
     assert len(errors) == 126
@@ -108,3 +110,37 @@ def test_too_few_batches_and_no_law_at_all():
         compare_step_times(falling)
     with pytest.raises(InvalidArgument, match="tolerance must be"):
         compare_step_times(falling, tolerance=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"laws": ("affine", "quadratic")}, "law must name a law .* law='quadratic'"),
+        ({"laws": "affine"}, "laws must be a sequence of at least one law, got laws='affine'"),
+        ({"laws": ()}, "laws must be a sequence"),
+        ({"objective": "best"}, "objective must say .* objective='best'"),
+    ],
+)
+def test_a_mistaken_question_is_no_refused_law(options, words):
+    with pytest.raises(InvalidArgument, match=f"^{words}"):
+        compare_step_times(curve(HingeStepTime(0.02, 5e-5, 300), noise=0.02), **options)
+
+
+def grid(decodes, contexts):
+    y = np.repeat(np.array(decodes, dtype=float), len(contexts))
+    kv = y * np.tile(contexts, len(decodes))
+    noise = 1 + 0.02 * np.random.default_rng(1).normal(size=len(y))
+    return StepSamples(0 * y, y, kv, (0.01 + 1e-4 * y + 1e-8 * kv) * noise)
+
+
+def test_too_few_batches_between_the_ends_are_said():
+    with pytest.raises(InvalidArgument, match=r"5 of them between .* got 12 and 4"):
+        compare_step_times(grid([1, 8, 64], [100, 1000, 3000, 9000]))
+
+
+def test_no_fold_holds_out_a_whole_context():
+    """Of five contexts a count, every fifth batch would be one context throughout."""
+    samples = grid([1, 2, 4, 8, 16, 32, 64], [100, 1000, 3000, 9000, 27_000])
+    folds, context = folds_of(samples), samples.kv_tokens / samples.decode_tokens
+    for each in np.unique(context):
+        assert len(np.unique(folds[(context == each) & (folds >= 0)])) > 3

@@ -153,3 +153,33 @@ def test_counts_too_close_together_do_not_show_the_constant():
     with pytest.raises(InvalidArgument, match="base and per_token cannot be told apart"):
         fit(curve(np.arange(4000, 4010)), "affine")
     assert fit(curve(np.arange(2000, 4010, 200)), "affine").step_time.base > 0.009
+
+
+def test_equal_batches_are_one_measurement():
+    """A thousand repeats of six batches tell their means, not the form between them."""
+    once = curve(range(1, 7), [0.01 + 0.001 * n**2 for n in range(1, 7)])
+    often = once.select(np.tile(np.arange(6), 1000))
+    fits = fit(once, "affine").coefficients, fit(often, "affine").coefficients
+    for one, other in zip(*fits, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-9)
+        assert one.standard_error == pytest.approx(other.standard_error, rel=1e-6)
+    with pytest.raises(InvalidArgument, match=r"4 different batches .* got 3"):
+        fit(curve([1, 64, 128] * 9), "affine")
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e3])
+def test_seconds_that_may_have_another_unit_are_noted(scale):
+    samples = hinge([1, 8, 16, 64, 90, 128, 200, 256, 300], 90)
+    scaled = StepSamples.of_tokens(samples.tokens, scale * samples.seconds)
+    assert not any("unit" in note for note in fit(samples, "affine").notes)
+    assert "is the unit right?" in fit(scaled, "affine").notes[0]
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_numbers_beyond_any_step_are_refused(size):
+    tokens = np.arange(1, 40)
+    with pytest.raises(InvalidArgument, match="seconds must be from 1e-12 to"):
+        StepSamples.of_tokens(tokens, size * (1 + tokens))
+    if size > 1:
+        with pytest.raises(InvalidArgument, match="prefill_tokens must be from 0 to"):
+            StepSamples.of_tokens(size * tokens, 0.01 * tokens)

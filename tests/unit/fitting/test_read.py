@@ -56,6 +56,8 @@ def test_tokens_alone_and_json_lines(written):
     ]
     rows = [{"prefill_tokens": 0, "decode_tokens": 8, "seconds": 0.01, "note": [1]}, {}]
     rows[1] = dict(reversed(rows[0].items()), decode_tokens="9")
+    late = [{"prefill_tokens": 5, "seconds": 0.1}, rows[0]]
+    refused(written("\n".join(map(json.dumps, late)), "l.jsonl"), "line 1: decode_tokens .* ''")
     lines = "\n".join(map(json.dumps, rows))
     assert batches(read_step_samples(written(lines, "log.jsonl"))) == [(0, 8, 0), (0, 9, 0)]
 
@@ -91,7 +93,7 @@ def test_what_is_written_is_what_is_read(rows, tmp_path_factory):
         ('{"tokens": 1, "seconds": 1}\n[1]', r"line 2: one JSON object a line .*\[1\]"),
         ('{"tokens": 1, "seconds": 1}\n{"tokens": 2}', "line 2: seconds must be .* got ''"),
         ('{"tokens": true, "seconds": 1}', "line 1: tokens must be .* got 'true'"),
-        ("time,seconds\n1,1", "is of no known format, with 'seconds', 'time'"),
+        ("time,seconds\n1,1", 'is of no known format, with "seconds", "time"'),
         ("[" * 100_000, "is of no known format"),
         (
             "tokens,seconds\n1," + "9" * 200_000,
@@ -106,11 +108,16 @@ def test_what_is_wrong_with_a_plain_file_is_said(written, text, match):
     refused(written(text), match)
 
 
+def test_a_misspelt_column_is_not_ignored(written):
+    text = "prefill_tokens,decode_token,seconds\n1,8,.1"
+    refused(written(text), "no column 'decode_tokens', but 'decode_token'")
+
+
 def test_what_is_wrong_with_the_question_is_said(written, tmp_path):
     file = written("tokens,seconds\n1,1\n300,2")
     refused(3.5, "path must be that of a file or folder of measurements, got path=3.5")
     refused(tmp_path / "nothing", "does not exist")
-    refused(tmp_path, "is of no known format, with 'steps.csv'")
+    refused(tmp_path, 'is of no known format, with "steps.csv"')
     refused(file, "did you mean 'table'", format="tabel")
     refused(file, "format 'run' is a folder, and .* is a file", format="run")
     refused(file, "format 'table' has no selection 'layers'", layers=32)
@@ -370,6 +377,20 @@ def test_vllm_logs_give_the_mean_step_of_ten_seconds(written):
     assert batches(samples) == [pytest.approx((0, 9, 300)), pytest.approx((1, 10, 450))]
     assert read_step_samples(file).kv_tokens.tolist() == [0, 0]
     assert "KV tokens unknown" in read_step_samples(file).source
+
+
+def test_vllm_logs_of_two_engines_are_those_of_the_first(written):
+    rows = [(9.0, 80.0, 8, 2.0), (0.0, 250.0, 10, 4.0), (20.0, 200.0, 10, 5.0)]
+    lines = [VLLM.format(*row) for row in rows]
+    others = [VLLM.format(0, 7.0, 1, 1.0).replace("000:", "001:")] * 3
+    both = "".join(line for pair in zip(lines, others, strict=True) for line in pair)
+    alone = read_step_samples(written("".join(lines), "one.log"), kv_capacity=10_000)
+    mixed = read_step_samples(written(both, "two.log"), kv_capacity=10_000)
+    assert batches(mixed) == batches(alone)
+    drafted = both + "SpecDecoding metrics: Mean acceptance length: 2.3\n"
+    refused(written(drafted, "drafts.log"), "speculative decoding")
+    torn = "".join(lines).replace("250.0", "1.2.5")
+    assert len(read_step_samples(written(torn, "torn.log"))) == 1
 
 
 TRT = """[08/19/2026-14:11:49] [TRT-LLM] [I] [_torch][RANK {rank}] iter = {i}, global_rank = {rank}, rank = {rank}, num_scheduled_requests = 3, kv_cache_util = 0.112, currank_total_requests = 0/1, host_step_time = 9.5ms, prev_device_step_time = {device}, timestamp = 2026-08-19 14:11:49, states = {{'num_ctx_requests': 1, 'num_ctx_tokens': {x}, 'num_generation_tokens': {y}, 'cached_kv_tokens': 0}}

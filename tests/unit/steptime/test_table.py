@@ -175,3 +175,7 @@ def test_a_table_says_what_it_covers_and_not_its_entries():
         "TableStepTime(2 x 1 x 3 entries, 0 to 8 prefill_tokens, 0 to 30 kv_tokens, "
         "between='linear')"
     )
+
+
+def test_axes_may_be_lists():
+    assert TableStepTime([[1, 3]], (0.1, 0.2))(2) == pytest.approx(0.15)
