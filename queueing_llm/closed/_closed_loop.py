@@ -6,17 +6,22 @@ from dataclasses import replace
 from queueing_llm.closed._bounds import throughput_bounds
 from queueing_llm.closed._crowd import crowd_of
 from queueing_llm.closed._cycle import equal_users_cycle
+from queueing_llm.closed._demand import Demand
 from queueing_llm.closed._fixed_point import independent_phases, kind_of
 from queueing_llm.closed._loop import ClosedLoop
 from queueing_llm.closed._memory import memory_hardly_binds, memory_never_binds
 from queueing_llm.closed._operating_point import OperatingPoint
+from queueing_llm.closed._phases import phase_spread
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.evidence import Evidence
-from queueing_llm.model import Engine, Workload
+from queueing_llm.model import EmpiricalLengths, Engine, Workload
 from queueing_llm.policies import BatchRule, Policy, check_policy
 
 MOST_USERS = 2000
 REGULAR = 0.5
+LEAST_SPREAD = 0.5
+UNRELATED = 0.15
+LONGEST_THINK = 1e9
 
 
 def closed_loop(engine: Engine, workload: Workload, *, policy: Policy) -> ClosedLoop:
@@ -49,11 +54,15 @@ def closed_loop(engine: Engine, workload: Workload, *, policy: Policy) -> Closed
     Notes
     -----
     The operating point is None, with the reason, where the policy is code, the KV cache may
-    preempt, a prompt may never fit, a rule cuts random prompts between groups, or users are
-    more than 2,000; and where several users fall into step or stay in it, so that phases are
-    not independent: think times of a squared coefficient of variation below 1/2 (the fixed
-    point was up to 48 % off), and outputs of one length without thinking, but for equal
-    requests from a common start (up to 25 %). The bounds hold all the same.
+    preempt, a prompt may never fit, or not for long beside decodes that go first (up to 490 %
+    off), users are more than 2,000 or think a billion times longer than an answer takes alone;
+    where a rule of groups cuts random prompts, or lengths are not independent (up to 83 %);
+    and where several users fall into step or stay in it: think times of a squared coefficient
+    of variation below 1/2 (up to 48 %), and without thinking outputs of one length, but for
+    equal requests from a common start (up to 25 %), and under a rule that does not mix phases
+    of nearly one or few (up to 46 %). The bounds hold all the same.
+
+    With 2,000 users who think it takes up to half a minute, and a tenth of that with 500.
 
     Examples
     --------
@@ -79,6 +88,8 @@ def closed_loop(engine: Engine, workload: Workload, *, policy: Policy) -> Closed
     _check_memory(engine, workload)
     bounds = throughput_bounds(engine, workload, policy)
     unknown, point = _unknown(engine, workload, policy), None
+    if not unknown and float(crowd.think_time) > LONGEST_THINK * bounds.alone:
+        unknown = "unknown for think times that leave an answer no digits: see the bounds"
     if not unknown:
         point = _settles(engine, workload, policy)
         unknown = "unknown: a round of these users takes too many steps to be followed"
@@ -162,12 +173,6 @@ def _unknown(engine: Engine, workload: Workload, policy: Policy) -> str:
     longest = workload.longest_prompt
     if not policy.chunked and (longest is None or longest > engine.token_budget):
         return "unknown: a whole prompt above token_budget blocks all behind it for ever"
-    if (
-        kind_of(policy) == "groups"
-        and policy.chunked
-        and moments.prompt_squared > moments.prompt**2
-    ):
-        return "unknown for a rule that cuts random prompts between its groups: simulate it"
     if crowd.think_time > 0 and crowd.think_scv < REGULAR and crowd.users > 1:
         return (
             f"unknown for think times as even as think_scv={crowd.think_scv}: users fall into "
@@ -181,7 +186,52 @@ def _unknown(engine: Engine, workload: Workload, policy: Policy) -> str:
             "unknown for outputs of one length without thinking: users stay in the step in "
             "which they began, or nearly so; simulate it"
         )
+    return _unlike_the_chain(engine, workload, policy) if crowd.users > 1 else ""
+
+
+def _unlike_the_chain(engine: Engine, workload: Workload, rule: BatchRule) -> str:
+    """Return what of several users the fixed point does not look at, empty if nothing."""
+    moments, crowd = workload.moments, crowd_of(workload)
+    is_group, varies = kind_of(rule) == "groups", moments.prompt_squared > moments.prompt**2
+    keeps_step = crowd.think_time == 0 and moments.output_squared == moments.output**2
+    if keeps_step and not varies:
+        # These are followed step by step.
+        return ""
+    if is_group and rule.chunked and varies:
+        return "unknown for a rule that cuts random prompts between its groups: simulate it"
+    if is_group and _is_related(workload):
+        return (
+            "unknown for a rule of groups and lengths that are recorded in order, or "
+            "correlated: simulate it"
+        )
+    longest = workload.longest_prompt
+    decodes = min(crowd.users - 1, engine.max_batch_size or crowd.users)
+    is_last = rule.mixed and rule.first == "decode" and not rule.chunked
+    if is_last and (longest is None or longest + decodes > engine.token_budget):
+        return (
+            f"unknown: {decodes} decodes that go first leave no room for a whole prompt of "
+            f"{longest} tokens; simulate it"
+        )
+    if rule.mixed or crowd.think_time > 0:
+        return ""
+    if phase_spread(Demand.of(engine, workload)) < LEAST_SPREAD:
+        return (
+            "unknown for outputs of nearly one or few lengths without thinking: users come "
+            "out of step too slowly; simulate it"
+        )
     return ""
+
+
+def _is_related(workload: Workload) -> bool:
+    """Whether a length tells about the other one of its request, or about the next ones."""
+    moments = workload.moments
+    spread = (moments.prompt_squared - moments.prompt**2) * (
+        moments.output_squared - moments.output**2
+    )
+    shared = float(moments.product - moments.prompt * moments.output)
+    laws = [c.lengths for c in workload.classes]
+    ordered = any(isinstance(law, EmpiricalLengths) and law.in_order for law in laws)
+    return ordered or shared**2 > UNRELATED**2 * float(spread)
 
 
 def _settles(engine: Engine, workload: Workload, rule: Policy) -> OperatingPoint | None:

@@ -201,5 +201,7 @@ def _zeros(experiment: DriftExperiment, centre: float, filling_rate: float) -> n
 
 def _edge_effect(experiment: DriftExperiment) -> float:
     """Return how much of the measured work two full batches are: the ends of the window."""
-    engine = experiment.engine
-    return 2 * engine.token_budget / (experiment.work_tokens * experiment.requests / 2)
+    engine, work = experiment.engine, experiment.work_tokens
+    # As many requests as fit in a batch bring no more than their work to it, in the mean.
+    full = min(engine.token_budget, (engine.max_batch_size or engine.token_budget) * work)
+    return 2 * full / (work * experiment.requests / 2)

@@ -20,6 +20,14 @@ RULES = ("sarathi", "vllm_v1", "orca", "vanilla_vllm", "faster_transformer")
 RANDOM = ql.UniformLength(50, 250)
 
 
+ROWS = ([50, 90, 130, 60], [40, 70, 160, 90])
+
+
+def recorded(users, *, in_order):
+    lengths = ql.EmpiricalLengths(*ROWS, in_order=in_order)
+    return ql.Workload.of(ql.ClosedArrivals(users), lengths)
+
+
 def chat(users, *, think=0.0, scv=1.0, prompt=RANDOM, output=RANDOM):
     return ql.Workload.closed(
         users, think_time=think, think_scv=scv, prompt_tokens=prompt, output_tokens=output
@@ -81,6 +89,15 @@ REASONS = {
     "outputs of one length": (ENGINE, chat(3, output=40), ql.SARATHI),
     "2,000 users": (ENGINE, chat(2001), ql.SARATHI),
     "whole prompt": (ENGINE, chat(3, prompt=ql.GeometricLength(9)), ql.VANILLA_VLLM),
+    "no room for a whole": (
+        replace(ENGINE, token_budget=256),
+        chat(8, think=1.0),
+        ql.SARATHI.variant(chunked=False),
+    ),
+    "no digits": (ENGINE, chat(3, think=1e15), ql.SARATHI),
+    "few lengths": (ENGINE, chat(9, output=ql.EmpiricalLength([40, 80])), ql.VANILLA_VLLM),
+    "recorded in order": (ENGINE, recorded(5, in_order=True), ql.FASTER_TRANSFORMER),
+    "correlated": (ENGINE, recorded(5, in_order=False), ql.FASTER_TRANSFORMER),
     "cuts random prompts": (ENGINE, chat(3), ql.FASTER_TRANSFORMER.variant(chunked=True)),
 }
 
@@ -177,3 +194,14 @@ def test_bad_input_is_refused(change, text):
 def test_numbers_of_users_are_positive_integers(users):
     with pytest.raises(InvalidArgument, match="users"):
         closed_curve(ENGINE, chat(1), users=[users], policy=ql.SARATHI)
+
+
+def test_equal_users_are_followed_where_others_find_no_room():
+    """Whole prompts behind decodes, which the fixed point does not know, but the cycle does."""
+    engine = replace(ENGINE, token_budget=256)
+    rule = ql.SARATHI.variant(chunked=False)
+    point = closed_loop(engine, chat(8, prompt=254, output=40), policy=rule).operating_point
+    load = chat(8, prompt=254, output=40)
+    run = ql.simulate(engine, load, policy=rule, horizon=3000, warmup=100)
+    assert point.throughput == pytest.approx(run.throughput.value, rel=1e-3)
+    assert point.measured_error == 0

@@ -53,6 +53,19 @@ def test_nothing_beyond_what_no_policy_can_exceed():
     assert found.value <= CEILING
 
 
+def test_a_small_batch_under_a_large_budget_keeps_the_interval_narrow():
+    """What two batches hold at the ends of a window is what their members bring."""
+    engine = ql.Engine(
+        step_time=ql.AffineStepTime(0.01, 5e-5), token_budget=16_384, max_batch_size=4
+    )
+    load = ql.Workload.poisson(
+        1, prompt_tokens=ql.UniformLength(1, 9), output_tokens=ql.GeometricLength(4)
+    )
+    found = ql.bracket_critical_rate(engine, load, policy=ql.VLLM_V1, at_most=95.7)
+    # 20 times as many arrivals gave 77.227.
+    assert 77.227 * (1 - 0.01) < found.low < 77.227 < found.high < 77.227 * (1 + 0.01)
+
+
 def never(state):
     """Serve nobody."""
     return ql.Batch(np.zeros(len(state.request), dtype=np.int64))
