@@ -5,13 +5,11 @@ of a model of 16 GB is the memory bandwidth of an H100, so the defaults of vLLM 
 are assumed: :func:`assumed_engine`. Everything else comes from :mod:`sweeps`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
-
-import numpy as np
 
 from paper_repro.validation.serving import Served, serve, serve_by_scheduler
 from paper_repro.validation.sweeps import (
@@ -20,11 +18,14 @@ from paper_repro.validation.sweeps import (
     SweepRun,
     by_workload,
     drawn_requests,
+    draws_repeated,
     fitted_server,
     low_rate_runs,
     read_sweeps,
 )
+from paper_repro.validation.verdicts import measured_status
 from queueing_llm.errors import InvalidArgument, MissingDependency
+from queueing_llm.evidence import Status
 from queueing_llm.model import Engine
 from queueing_llm.steptime import AbstractStepTime, MeasuredStepTime
 
@@ -34,6 +35,8 @@ KV_TOKENS = 436_000
 TOKEN_BUDGET, MOST_SEQUENCES, BLOCK = 8192, 1024, 16
 """Defaults of the server of vLLM v1 on a GPU of 70 GiB or more (not an A100)."""
 LENGTHS_DRAWN = 20_000
+BELOW = 0.95
+"""Share of the measured saturation throughput up to which a rate counts as below it."""
 
 FEW_SEQUENCES = "at most 256 sequences"
 ONE_LAW, WITH_CACHE, OWN_LAW, NO_FIT = "one law", "prefix cache", "own law", "H100, not fitted"
@@ -72,12 +75,15 @@ class Swept:
         The ``constant`` runs, by the one law; whether it was fitted to them.
     sensitivity : mapping of str to tuple of Prediction
         Of the ``throughput`` runs, by the one law and the rule, an assumption changed.
+    draws : tuple of int
+        Synchronous runs whose mean output is that of the drawn lengths, and all.
     """
 
     server: FittedServer
     saturated: tuple[tuple[SweepRun, Mapping[str, Prediction]], ...]
     constant: tuple[tuple[SweepRun, Prediction, bool], ...]
     sensitivity: Mapping[str, tuple[Prediction, ...]]
+    draws: tuple[int, int]
 
 
 def assumed_engine(
@@ -168,7 +174,8 @@ def compute(data: Path, *, quick: bool = False) -> Swept:
         for run in ordered
         if run.kind == "constant"
     )
-    return Swept(server, predictions, constant, _sensitivity(saturated, server))
+    changed = _sensitivity(saturated, server)
+    return Swept(server, predictions, constant, changed, draws_repeated(runs))
 
 
 def _laws(
@@ -234,7 +241,12 @@ def _sensitivity(
     }
 
 
-def is_below_saturation(run: SweepRun, runs: Sequence[SweepRun]) -> bool:
-    """Whether a constant run is not the fastest of its workload, which repeats saturation."""
-    same = [r.target for r in runs if r.workload == run.workload]
-    return run.kind == "constant" and run.target < np.nanmax(same)
+def is_below_saturation(run: SweepRun, saturated: Iterable[SweepRun]) -> bool:
+    """Whether a constant rate is well below that of the ``throughput`` run of its workload.
+
+    Without such a run, whether the server kept up.
+    """
+    rates = [r.rate for r in saturated if r.workload == run.workload]
+    if not rates:
+        return measured_status(run) is Status.STABLE
+    return run.target < BELOW * max(rates)

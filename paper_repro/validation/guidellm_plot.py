@@ -22,14 +22,15 @@ def plot(swept: Swept, out: Path) -> list[Path]:
 
 def _drawn(swept: Swept, quantity: str, path: Path) -> Path:
     saturation = {run.workload: (run, found) for run, found in swept.saturated}
-    rows = -(-len(saturation) // COLUMNS)
+    names = list(dict.fromkeys([*saturation, *(run.workload for run, _, _ in swept.constant)]))
+    rows = max(1, -(-len(names) // COLUMNS))
     figure = figure_class()(figsize=(10, 0.5 + 2.3 * rows), layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False)
-    for axes, (name, found) in zip(panels.flat, saturation.items(), strict=False):
+    for axes, name in zip(panels.flat, names, strict=False):
         runs = [line for line in swept.constant if line[0].workload == name]
-        _draw_panel(axes, runs, found, quantity)
+        _draw_panel(axes, runs, saturation.get(name), quantity)
         axes.set_title(name, loc="left", fontsize=10)
-    for axes in panels.flat[len(saturation) :]:
+    for axes in panels.flat[len(names) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_ylabel(f"{WORDS[quantity]} [ms]", fontsize=9)
@@ -44,7 +45,7 @@ def _drawn(swept: Swept, quantity: str, path: Path) -> Path:
 def _draw_panel(
     axes: "Axes",
     runs: Sequence[tuple[SweepRun, Prediction, bool]],
-    saturation: tuple[SweepRun, Mapping[str, Prediction]],
+    saturation: tuple[SweepRun, Mapping[str, Prediction]] | None,
     quantity: str,
 ) -> None:
     red, blue = COLOURS[0], COLOURS[2]
@@ -59,10 +60,11 @@ def _draw_panel(
         heights = [1e3 * getattr(run, quantity) for run in kept]
         (line,) = axes.plot(rates, heights, "o", color=red, markersize=5, label=label)
         line.set_markerfacecolor(face)
-    measured, found = saturation
-    best = found[WITH_CACHE if WITH_CACHE in found else ONE_LAW]
-    axes.axvline(measured.rate, color=red, linestyle=":", label="saturation, measured")
-    axes.axvline(best.rate, color=blue, linestyle=":", label="saturation, predicted")
+    if saturation is not None:
+        measured, found = saturation
+        best = found[WITH_CACHE if WITH_CACHE in found else ONE_LAW]
+        axes.axvline(measured.rate, color=red, linestyle=":", label="saturation, measured")
+        axes.axvline(best.rate, color=blue, linestyle=":", label="saturation, predicted")
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.grid(color="0.92", linewidth=0.8)

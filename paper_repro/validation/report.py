@@ -1,14 +1,16 @@
 """How wrong the predictions are, against real engines on real GPUs, as one report.
 
 ``python paper_repro/validation/report.py --data DIR`` writes ``report.md``, tables (CSV) and
-figures (PNG). What is not in ``DIR`` is left out and said to be. ``--quick`` takes a twelfth of
-part 1, and asks neither the scheduler with a prefix cache nor for verdicts in part 2.
+figures (PNG). What is not in ``DIR`` is left out and said to be. ``--quick`` takes a
+thirteenth of part 1, asks neither the scheduler with a prefix cache in part 2 nor for verdicts.
 """
 
 import argparse
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from paper_repro.validation.sections import (
@@ -28,25 +30,25 @@ HEAD = """# Predictions held against real engines
 
 Made by `python paper_repro/validation/report.py --data DIR`; see there for its options. `DIR`
 holds the measurements, which are public and are not part of this repository; what it lacks is
-left out. Part 1 needs the extra `gpu-data`. Errors are predicted over measured, less one;
-nothing is tuned case by case.
+left out. Part 1 needs the extra `gpu-data`. Errors are predicted over measured, less one.
 """
 
 TAIL = """## To run another case
 
-* A sweep: `read_sweeps`, `fitted_server(low_rate_runs(runs))`, then
-  `predict(assumed_engine(law), run, request_time=...)` for each run (`sweeps.py`,
-  `guidellm.py`).
-* A recorded run: put its folder beside the others, its profile into `profile`; or
-  `serve(engine, requests, until=...)` and `serve_by_scheduler(...)` with any law, limits and
-  requests (`serving.py`).
+* Runs of a closed loop: `DIR/silicon_sample.csv` in the format of the packaged file.
+* A sweep: in place of `DIR/guidellm_vllm_llama31_8b/sweeps.csv`; or `read_sweeps`,
+  `fitted_server(low_rate_runs(runs))`, then `predict(assumed_engine(law), run,
+  request_time=...)` for each run (`sweeps.py`, `guidellm.py`).
+* A recorded run: put its folder `GPU/MODEL` beside the others, operator times into
+  `profile/GPU/.../MODEL` (for TP 2 in `tp2` beneath) with a `config.json` if the model is not
+  known; or `serve(engine, requests, until=...)` and `serve_by_scheduler(...)` with any law,
+  limits and requests (`serving.py`).
 
-## Sources
+## Sources of the data that the report was written for
 
 * Part 1: the measured runs and operator times of aiconfigurator-core 0.12.0 (Apache-2.0).
 * Part 2: llm-inferno/model-trainer @ 047f0ae0, experiment 1 (Apache-2.0): GuideLLM and vLLM.
-  How lengths are drawn: the documentation of that benchmark; the mean outputs of all
-  synchronous runs are reproduced by it to the last digit.
+  How lengths are drawn: the documentation of that benchmark.
 * Part 3: casys-kaist/LLMServingSim @ 5daddb21 (MIT): vLLM 0.19.0 and operator profiles.
 * Everything computed from them: ours.
 """
@@ -56,10 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; return 0."""
     options = _parser().parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    begun, sections = time.perf_counter(), []
-    for number in sorted(set(options.parts)):
-        sections.append(PARTS[number](options.data, options.out, quick=options.quick))
-        print(f"{time.perf_counter() - begun:6.0f} s  {sections[-1].title}", flush=True)
+    begun, numbers = time.perf_counter(), sorted(set(options.parts))
+    sections = []
+    with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
+        started = [
+            pool.submit(PARTS[number], options.data, options.out, quick=options.quick)
+            for number in numbers
+        ]
+        for each in started:
+            sections.append(each.result())
+            print(f"{time.perf_counter() - begun:6.0f} s  {sections[-1].title}", flush=True)
     text = composed(sections, quick=options.quick)
     (options.out / "report.md").write_text(text, encoding="utf-8")
     if options.readme:

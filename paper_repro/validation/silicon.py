@@ -11,6 +11,7 @@ are predicted much worse than rates: they depend on how the clients begin, and i
 runs one user more waits than any scheduler explains (``sessions`` of at least 1 at any load).
 """
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -23,14 +24,24 @@ from paper_repro.validation.silicon_plot import plot
 from paper_repro.validation.silicon_predict import predict
 from paper_repro.validation.silicon_runs import measured_runs
 from paper_repro.validation.silicon_summary import summary
+from queueing_llm.errors import InvalidArgument
 
 __all__ = ["compute", "plot", "summary"]
 
 _QUICK_SHARE = 13
+_ESTIMATES = ("predicted", "bare", "closed_form")
+_PREDICTED: dict[str, Any] = {
+    "note": pl.String,
+    "load": pl.String,
+    **{f"{kind}_{x}": pl.Float64 for kind in _ESTIMATES for x in ("ttft", "tpot", "rate")},
+    "mean_step_tpot": pl.Float64,
+}
 _SERVED = ("model", "system", "backend", "version", "precision", "tp", "isl", "osl", "users")
 
 
-def compute(*, quick: bool = False, sample: int | None = None) -> pl.DataFrame:
+def compute(
+    *, quick: bool = False, sample: int | None = None, sample_file: Path | None = None
+) -> pl.DataFrame:
     """Predict the measured runs of dense models.
 
     Parameters
@@ -39,6 +50,9 @@ def compute(*, quick: bool = False, sample: int | None = None) -> pl.DataFrame:
         Only every thirteenth run.
     sample : int, optional
         Only so many runs, at even distances.
+    sample_file : Path, optional
+        Measured runs in the format of the packaged ``silicon_sample.csv``, which is taken if
+        this is left out.
 
     Returns
     -------
@@ -51,15 +65,35 @@ def compute(*, quick: bool = False, sample: int | None = None) -> pl.DataFrame:
         ``training``, whether the constants were fitted to such runs; ``note``, the settings
         that were taken.
     """
-    runs = measured_runs().sort(_SERVED, nulls_last=True)
+    runs = measured_runs(sample_file).sort(_SERVED, nulls_last=True)
     step = _QUICK_SHARE if quick else 1
     if sample is not None:
         step = max(1, runs.height // sample)
     runs = runs.gather_every(step)
-    found = pl.DataFrame([_predictions(row) for row in runs.iter_rows(named=True)])
-    return pl.concat([runs, found], how="horizontal").with_columns(
-        _error("ttft"), _error("tpot"), _error("rate"), training=pl.col("tp") == TRAINING_TP
+    if not runs.height:
+        msg = "there are no aggregated runs of the dense models that are known."
+        raise InvalidArgument(msg)
+    rows = [_predictions_or_reason(row) for row in runs.iter_rows(named=True)]
+    found = pl.DataFrame(rows, schema={"failed": pl.String, **_PREDICTED})
+    return (
+        pl.concat([runs, found], how="horizontal")
+        .with_columns(
+            _error("ttft"),
+            _error("tpot"),
+            _error("rate"),
+            excluded=pl.coalesce("excluded", "failed"),
+            training=pl.col("tp") == TRAINING_TP,
+        )
+        .drop("failed")
     )
+
+
+def _predictions_or_reason(row: dict[str, Any]) -> dict[str, Any]:
+    """Return predictions of a run, or why there are none for its engine and GPU."""
+    try:
+        return {"failed": None, **_predictions(row)}
+    except InvalidArgument as error:
+        return {"failed": f"not predicted: {error}", **dict.fromkeys(_PREDICTED)}
 
 
 def _error(quantity: str) -> pl.Expr:

@@ -25,7 +25,7 @@ _START = HostCosts(
     frontend=0.015,
 )
 _TTFT_WEIGHT = 0.5
-_LONGEST_ANSWER = 1024
+LONGEST_ANSWER = 1024
 
 
 def training_runs() -> pl.DataFrame:
@@ -33,7 +33,7 @@ def training_runs() -> pl.DataFrame:
     runs = measured_runs().filter(
         (pl.col("tp") == TRAINING_TP)
         & pl.col("excluded").is_null()
-        & (pl.col("osl") <= _LONGEST_ANSWER)
+        & (pl.col("osl") <= LONGEST_ANSWER)
     )
     engine = ["model", "system", "backend", "version", "precision"]
     runs = runs.sort([*engine, "isl", "osl", "users"], nulls_last=True)

@@ -1,27 +1,17 @@
-r"""What a step of a real engine takes beside its operators: seven constants for all engines.
+r"""What steps of real engines take beside their operators: seven constants for all engines.
 
-The measured law adds up operators that were timed alone. A step of an engine is
-
-.. math:: t = t_{ops}(x, y, K) + h + s\,y + L\,(m\,1[x > 0] - f\,1[quantised]),
-
-where :math:`h` is what the scheduler and the sampler take per step while the GPU waits,
-:math:`s` the same per decode, :math:`m` the launches of one layer of a batch with
-prompts, which no CUDA graph holds, and :math:`f` what TensorRT-LLM saves per layer of a
-quantised model by fusing norms and the quantisation of activations, which its operator times
-hold once per matrix product: on one GPU they exceed those of vLLM by 6 to 7 us per quantised
-product, of which a layer has four, and norms and activations are another 9 us. Besides, a
-request spends :math:`\tau` between client and scheduler. The values are fitted
+What a step takes is :class:`queueing_llm.steptime.HostCosts`; six of the constants say these
+costs of every backend. For TensorRT-LLM the operator times of a quantised model hold once per
+matrix product what the engine fuses: on one GPU they exceed those of vLLM by 6 to 7 us per
+quantised product, of which a layer has four, and norms and activations are another 9 us.
+Besides, a request spends :math:`\tau` between client and scheduler. The values are fitted
 (:mod:`silicon_fit`) to the runs with TP 2.
 """
 
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
-from queueing_llm.steptime import TableStepTime
-
-_LEAST_SECONDS = 1e-4
+from queueing_llm import steptime
 
 
 @final
@@ -32,19 +22,19 @@ class HostCosts:
     Parameters
     ----------
     vllm, trtllm, sglang : float
-        :math:`h` by backend; 0 for a vLLM that schedules ahead.
+        Per step, by backend; 0 for a vLLM that schedules ahead.
     decode : float
-        :math:`s` per decode of a step.
+        Per decode of a step.
     prefill_layer : float
-        :math:`m` per layer of a step with prompts.
+        Per layer of a step with prompts.
     fused_layer : float
-        :math:`f` per layer of a quantised model on TensorRT-LLM.
+        What TensorRT-LLM saves per layer of a quantised model.
     frontend : float
         :math:`\tau`, mean time between client and scheduler, exponential.
 
     Examples
     --------
-    >>> FITTED.of_step("vllm", ahead=True)
+    >>> FITTED.of_step("vllm", ahead=True, quantised=False).per_step
     0.0
     """
 
@@ -56,63 +46,33 @@ class HostCosts:
     fused_layer: float
     frontend: float
 
-    def of_step(self, backend: str, *, ahead: bool) -> float:
-        """Return :math:`h` [s]."""
-        if ahead and backend == "vllm":
-            return 0.0
-        return {"vllm": self.vllm, "trtllm": self.trtllm, "sglang": self.sglang}[backend]
+    def of_step(self, backend: str, *, ahead: bool, quantised: bool) -> steptime.HostCosts:
+        """Return what the steps of one engine take."""
+        waits = not (ahead and backend == "vllm")
+        of_backend = {"vllm": self.vllm, "trtllm": self.trtllm, "sglang": self.sglang}
+        return steptime.HostCosts(
+            per_step=of_backend[backend] if waits else 0.0,
+            per_decode=self.decode,
+            per_prefill_layer=self.prefill_layer,
+            saved_per_layer=self.fused_layer if quantised and backend == "trtllm" else 0.0,
+        )
 
+
+_VLLM, _TRTLLM, _SGLANG = (
+    steptime.HostCosts.fitted(backend, quantised=True)
+    for backend in ("vllm", "trtllm", "sglang")
+)
 
 FITTED = HostCosts(
-    vllm=2.34e-3,
-    trtllm=0.284e-3,
-    sglang=0.55e-3,
-    decode=18.4e-6,
-    prefill_layer=0.143e-3,
-    fused_layer=43.9e-6,
+    vllm=_VLLM.per_step,
+    trtllm=_TRTLLM.per_step,
+    sglang=_SGLANG.per_step,
+    decode=_VLLM.per_decode,
+    prefill_layer=_VLLM.per_prefill_layer,
+    fused_layer=_TRTLLM.saved_per_layer,
     frontend=16.2e-3,
 )
 """Fitted to the runs with TP 2; see :mod:`silicon_fit`."""
 
 NOTHING = HostCosts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Operators only."""
-
-
-def with_host(
-    table: TableStepTime,
-    costs: HostCosts,
-    *,
-    backend: str,
-    ahead: bool,
-    layers: int,
-    quantised: bool,
-) -> TableStepTime:
-    """Return a table of operator times with the costs of the host added.
-
-    Parameters
-    ----------
-    table : TableStepTime
-        :math:`t_{ops}` on axes of prefill, decode and KV tokens.
-    costs : HostCosts
-        The constants.
-    backend, ahead
-        Whose :math:`h`, and whether a vLLM schedules ahead.
-    layers : int
-        :math:`L`, transformer layers of the model.
-    quantised : bool
-        Whether matrix products are of less than 16 bits.
-    """
-    prefill, decode, kv = table.axes
-    shape = tuple(1 if axis is None else len(axis) for axis in table.axes)
-    seconds = np.asarray(table.seconds, dtype=np.float64).reshape(shape)
-    x = np.asarray(prefill, dtype=np.float64)[:, None, None]
-    y = np.asarray(decode, dtype=np.float64)[None, :, None]
-    fused = layers * costs.fused_layer if quantised and backend == "trtllm" else 0.0
-    total = (
-        seconds
-        + costs.of_step(backend, ahead=ahead)
-        + costs.decode * y
-        + layers * costs.prefill_layer * (x > 0)
-        - fused
-    )
-    return TableStepTime.of_batches(prefill, decode, kv, np.maximum(total, _LEAST_SECONDS))

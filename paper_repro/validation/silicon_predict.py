@@ -1,7 +1,6 @@
 """Latencies and throughput of a benchmark run, from a step time and a policy alone."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import final
 
 import numpy as np
@@ -13,13 +12,13 @@ from paper_repro.validation.silicon_engines import (
     RESERVES,
     Benchmark,
 )
-from paper_repro.validation.silicon_host import FITTED, HostCosts, with_host
-from paper_repro.validation.silicon_runs import DENSE, layers_of
+from paper_repro.validation.silicon_host import FITTED, HostCosts
+from paper_repro.validation.silicon_runs import DENSE
 from queueing_llm.errors import InvalidArgument, nearest
 from queueing_llm.model import ClosedArrivals, Engine, IndependentLengths, Workload
 from queueing_llm.policies import BatchRule
 from queueing_llm.simulate import simulate
-from queueing_llm.steptime import MeasuredStepTime, TableStepTime
+from queueing_llm.steptime import MeasuredStepTime
 
 _BLOCK = 16
 _FEW = 128
@@ -99,6 +98,9 @@ def predict(
         prompt_tokens=round(prompt.second_moment / prompt.mean),
         gemm_precision=gemm_precision,
         kv_precision=benchmark.kv_precision(backend, system, gemm_precision=gemm_precision),
+        host=costs.of_step(
+            backend, ahead=benchmark.schedules_ahead, quantised=gemm_precision is not None
+        ),
     )
     kv_capacity = law.kv_capacity(MEMORY_FRACTION[backend])
     residents = kv_capacity / float(prompt.mean + output.mean)
@@ -106,7 +108,7 @@ def predict(
     if not POLICIES[backend].chunked:
         budget = max(budget, prompt_tokens + users)
     most_decodes = _FEW if users <= _FEW else users
-    steps = _steps(law, budget, most_decodes, costs=costs, ahead=benchmark.schedules_ahead)
+    steps = law.table(budget, most_decode_tokens=most_decodes, relative_error=_TABLE_ERROR)
     ttft, tpot = _latencies(
         Engine(
             step_time=steps,
@@ -161,26 +163,6 @@ def _latencies(
         per_step = users * tpot / (ttft + (float(lengths.output.mean) - 1) * tpot)
         wait = _mean_wait(patience, per_step) * tpot
     return ttft, tpot
-
-
-@lru_cache(maxsize=64)
-def _steps(
-    law: MeasuredStepTime,
-    budget: int,
-    decodes: int,
-    *,
-    costs: HostCosts,
-    ahead: bool,
-) -> TableStepTime:
-    """Return the seconds of steps, kept for the runs that follow on the same engine."""
-    return with_host(
-        law.table(budget, most_decode_tokens=decodes, relative_error=_TABLE_ERROR),
-        costs,
-        backend=law.backend,
-        ahead=ahead,
-        layers=layers_of(law.model),
-        quantised=law.gemm_precision is not None,
-    )
 
 
 def _mean_wait(steps: int, arrivals_per_step: float) -> float:

@@ -31,6 +31,7 @@ _CONCURRENCY = r"_c(\d+)_"
 _CAMPAIGN = ("model", "system", "backend", "version", "precision")
 _SERIES = (*_CAMPAIGN, "tp", "isl", "osl")
 _MOST_OF_PEAK = 0.8
+_LITTLE_GROWTH = 0.5
 _PARAMETERS = {
     name: 70.6 if "70B" in name else 8.03 if "8B" in name else 32.8 for name in DENSE
 }
@@ -57,8 +58,13 @@ def package_folder() -> Path:
     return Path(aiconfigurator_core.__file__).parent
 
 
-def measured_runs() -> pl.DataFrame:
+def measured_runs(path: Path | None = None) -> pl.DataFrame:
     """Return every aggregated run of a dense model, one row each, with what excludes it.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The sample; that of the package if left out.
 
     Returns
     -------
@@ -66,12 +72,12 @@ def measured_runs() -> pl.DataFrame:
         ``model, system, backend, version, precision, tp, isl, osl, users``; the measured
         means ``ttft`` and ``tpot`` [s] and ``rate`` [requests/s], which is that of Little's
         law, users / (TTFT + (OSL - 1) TPOT); ``excluded``, a reason or null; ``peak``,
-        whether the run has the most users of its series; ``sessions``, the mean number of
-        users that wait for a first token, which is rate x TTFT.
+        whether the run is at saturation: it has the most users of its series, and with the
+        last step the rate grew by less than the square root of the users; ``sessions``, the
+        mean number of users that wait for a first token, which is rate x TTFT.
     """
-    sample = pl.read_csv(
-        package_folder() / "systems" / "silicon_sample.csv", infer_schema_length=None
-    )
+    path = path or package_folder() / "systems" / "silicon_sample.csv"
+    sample = pl.read_csv(path, infer_schema_length=None)
     dense = sample.filter((pl.col("mode") == "agg") & pl.col("model_path").is_in(list(DENSE)))
     runs = dense.select(
         pl.col("model_path").alias("model"),
@@ -92,10 +98,20 @@ def measured_runs() -> pl.DataFrame:
         runs.with_columns(rate=pl.col("users") / answer, excluded=_exclusion())
         .with_columns(
             sessions=pl.col("rate") * pl.col("ttft"),
-            peak=pl.col("users") == pl.col("users").max().over(_SERIES),
+            peak=_is_saturated(),
         )
         .drop("recorded_users")
     )
+
+
+def _is_saturated() -> pl.Expr:
+    """Return whether a run shows the throughput at saturation, by measurements alone."""
+    more, faster = (
+        (pl.col(name) / pl.col(name).shift(1).over(_SERIES, order_by="users")).log()
+        for name in ("users", "rate")
+    )
+    is_most = pl.col("users") == pl.col("users").max().over(_SERIES)
+    return (is_most & (faster < _LITTLE_GROWTH * more)).fill_null(value=False)
 
 
 def _exclusion() -> pl.Expr:
@@ -114,7 +130,8 @@ def _exclusion() -> pl.Expr:
 def _peak_share() -> pl.Expr:
     """Return the share of the GPUs' peak arithmetic that prompts and answers would need."""
     billions = pl.col("model").replace_strict(_PARAMETERS, return_dtype=pl.Float64)
-    dense = pl.col("system").replace_strict(_TERAFLOPS, return_dtype=pl.Float64)
+    # A GPU whose peak is not known excludes nothing.
+    dense = pl.col("system").replace_strict(_TERAFLOPS, default=None, return_dtype=pl.Float64)
     faster = pl.col("precision").replace_strict(_SPEEDUP, default=1.0, return_dtype=pl.Float64)
     tokens = pl.col("isl") + pl.col("osl")
     rate = pl.col("users") / (pl.col("ttft") + (pl.col("osl") - 1) * pl.col("tpot"))

@@ -33,10 +33,14 @@ def summary(
         Per group the number of runs and, of TTFT, TPOT and rate, the median absolute error,
         its 90 % quantile, and the median signed error (bias). TTFT is that of the runs below
         the limit of memory; a group without any has null there. ``peak_rate`` is of the runs
-        with the most users of their series, which is the throughput at saturation.
+        at saturation: see :func:`measured_runs`. ``ttft_runs`` and ``peak_runs`` count them.
     """
     rows = frame.filter(pl.col("excluded").is_null()) if counted else frame
-    figures = [pl.len().alias("runs")]
+    figures = [
+        pl.len().alias("runs"),
+        (pl.col("load") == "below").sum().alias("ttft_runs"),
+        pl.col("peak").sum().alias("peak_runs"),
+    ]
     for quantity in _QUANTITIES:
         if f"{estimate}_{quantity}" in frame.columns:
             error = pl.col(f"{estimate}_{quantity}") / pl.col(quantity) - 1

@@ -15,16 +15,34 @@ from typing import final
 
 import numpy as np
 
+from queueing_llm.errors import InvalidArgument
 from queueing_llm.fitting import StepSamples, fit_step_time
 from queueing_llm.model import Requests
 from queueing_llm.steptime import AffineStepTime
 
 USERS = 512
 """Requests at any time in a ``throughput`` run, and most in any other."""
-LOW_RATES = 4
-"""Constant rates of a workload, of eight, that the law may be fitted to: the lower half."""
 FEWEST_REQUESTS = 50
-"""Of a synchronous run whose time to first token is used: some have 11."""
+"""Of a synchronous run whose time to first token is used, if enough runs have them."""
+KINDS = ("synchronous", "constant", "throughput")
+_COLUMNS = frozenset(
+    [
+        "i",
+        "o",
+        "name",
+        "target",
+        "dur",
+        "n",
+        "incomplete",
+        "errored",
+        "rps",
+        "lat_s",
+        "ttft_ms",
+        "itl_ms",
+        "pin",
+        "pout",
+    ]
+)
 SEEDS = (42, 43)
 """With which the benchmark draws prompts and outputs."""
 
@@ -82,12 +100,12 @@ class SweepRun:
             completed=int(row["n"]),
             incomplete=int(row["incomplete"]),
             errored=int(row["errored"]),
-            rate=float(row["rps"]),
-            latency=float(row["lat_s"]),
-            ttft=float(row["ttft_ms"]) / 1000,
-            tpot=float(row["itl_ms"]) / 1000,
-            mean_prompt=float(row["pin"]),
-            mean_output=float(row["pout"]),
+            rate=float(row["rps"] or 0),
+            latency=float(row["lat_s"] or "nan"),
+            ttft=float(row["ttft_ms"] or "nan") / 1000,
+            tpot=float(row["itl_ms"] or "nan") / 1000,
+            mean_prompt=float(row["pin"] or "nan"),
+            mean_output=float(row["pout"] or "nan"),
         )
 
     @property
@@ -103,12 +121,13 @@ class SweepRun:
     @property
     def is_dirty(self) -> bool:
         """Whether requests failed or a mean is impossible."""
-        return self.errored > 0 or self.ttft < 0
+        means = (self.ttft, self.tpot, self.latency)
+        return self.errored > 0 or not all(mean > 0 for mean in means)
 
     @property
     def has_sound_rate(self) -> bool:
         """Whether the rate and the time per token can be compared."""
-        return self.errored == 0
+        return self.errored == 0 and self.rate > 0
 
     @property
     def streamed_tokens(self) -> float:
@@ -117,9 +136,26 @@ class SweepRun:
 
 
 def read_sweeps(path: Path) -> tuple[SweepRun, ...]:
-    """Read the runs in the order of the file."""
+    """Read the runs in the order of the file; those of other :data:`KINDS` are left out.
+
+    Raises
+    ------
+    InvalidArgument
+        If a column is missing, or a cell is not a number.
+    """
     with path.open(newline="", encoding="utf-8") as file:
-        return tuple(SweepRun.of(row) for row in csv.DictReader(file))
+        reader = csv.DictReader(file)
+        missing = sorted(_COLUMNS - set(reader.fieldnames or ()))
+        if missing:
+            msg = (
+                f"{path.name} must have the columns of a sweep; it lacks {', '.join(missing)}."
+            )
+            raise InvalidArgument(msg)
+        try:
+            return tuple(SweepRun.of(row) for row in reader if row["name"] in KINDS)
+        except ValueError as error:
+            msg = f"{path.name}, line {reader.line_num}: {error}."
+            raise InvalidArgument(msg) from error
 
 
 def by_workload(runs: Iterable[SweepRun]) -> dict[str, list[SweepRun]]:
@@ -144,7 +180,7 @@ def low_rate_runs(runs: Iterable[SweepRun]) -> list[SweepRun]:
     for group in by_workload(runs).values():
         constant = [run for run in group if run.kind == "constant"]
         chosen += [run for run in group if run.kind == "synchronous"]
-        chosen += constant[:LOW_RATES]
+        chosen += constant[: len(constant) // 2]
     return [run for run in chosen if not run.is_dirty]
 
 
@@ -154,8 +190,8 @@ def drawn_requests(
     """Return the requests that the benchmark sends.
 
     GuideLLM draws lengths uniformly from half to three halves of their mean when no standard
-    deviation is given, prompts and outputs each with its own seed. The mean outputs of the
-    synchronous runs follow from this to the last digit.
+    deviation is given, prompts and outputs each with its own seed;
+    :func:`draws_repeated` checks this against what was measured.
 
     Parameters
     ----------
@@ -216,17 +252,35 @@ def fitted_server(
     arrives in it, except in synchronous runs, where nobody decodes while a prompt is
     prefilled: their time to first token is the step of a lone prompt, and what is outside the
     engine. That is the intercept of this time over prompt lengths, less that of the steps
-    seen by decodes.
+    seen by decodes; with prompts of one length it is not told and taken as 0.
     """
     alone = [r for r in runs if r.kind == "synchronous" and r.completed >= FEWEST_REQUESTS]
     decodes = [_mean_step(run) for run in runs]
     if request_time is None:
-        request_time = _intercept(alone) - float(_fitted(decodes)[0].base)
+        if len({run.prompt_tokens for run in alone}) < 2:
+            alone = [run for run in runs if run.kind == "synchronous"]
+        told = len({run.prompt_tokens for run in alone}) > 1
+        outside = _intercept(alone) - float(_fitted(decodes)[0].base) if told else 0.0
+        request_time = max(0.0, outside)
     prompts = [(run.mean_prompt, 0.0, 0.0, run.ttft - request_time) for run in alone]
     law, errors = _fitted([*decodes, *prompts])
     return FittedServer(
         law, request_time, len(errors), float(errors.mean()), float(errors.max())
     )
+
+
+def draws_repeated(runs: Iterable[SweepRun]) -> tuple[int, int]:
+    """Return of how many synchronous runs the drawn outputs have the measured mean, and all."""
+    alone = [run for run in runs if run.kind == "synchronous" and run.completed > 0]
+    drawn = (
+        drawn_requests(run.prompt_tokens, run.output_tokens, count=run.completed)
+        for run in alone
+    )
+    same = [
+        bool(np.isclose(each.output_tokens.mean(), run.mean_output, rtol=1e-9))
+        for run, each in zip(alone, drawn, strict=True)
+    ]
+    return sum(same), len(same)
 
 
 def _fitted(steps: Sequence[tuple[float, ...]]) -> tuple[AffineStepTime, np.ndarray]:
@@ -254,4 +308,10 @@ def _intercept(runs: Sequence[SweepRun]) -> float:
 
 def _uniform(mean: int, *, count: int, seed: int) -> np.ndarray:
     rng = random.Random(seed)
-    return np.array([rng.randint(mean // 2, mean + mean // 2) for _ in range(count)])
+    least, most = shortest_and_longest(mean)
+    return np.array([rng.randint(least, most) for _ in range(count)])
+
+
+def shortest_and_longest(mean: int) -> tuple[int, int]:
+    """Return the limits of lengths that are drawn around a mean [tokens]."""
+    return max(1, mean // 2), mean + mean // 2

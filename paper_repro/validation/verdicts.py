@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from paper_repro.validation.sweeps import SweepRun
+from paper_repro.validation.sweeps import SweepRun, shortest_and_longest
 from paper_repro.validation.tables import percent
 from queueing_llm.decide import critical_rate
 from queueing_llm.evidence import Capacity, CriticalRate, Evidence, Status
@@ -26,6 +26,8 @@ STARTED = 0.98
 STATIONARY, GROWING = 1.0, 2.0
 """Unfinished requests over rate times mean latency, in a long window: Little's law gives 1;
 a queue that grows linearly from empty gives 2, since the mean latency is half of the last."""
+FEW = 2
+"""Requests that may be missing at the two ends of a window."""
 
 COLUMNS = (
     "case",
@@ -105,8 +107,8 @@ class Judged:
 
     @property
     def is_demanded(self) -> bool:
-        """Whether the margin is large enough to demand the right verdict."""
-        return abs(self.margin) > NEAR
+        """Whether the margin is large enough, or unknown, so that a verdict is demanded."""
+        return not abs(self.margin) <= NEAR
 
     @property
     def is_right(self) -> bool:
@@ -128,18 +130,22 @@ def measured_status(run: SweepRun) -> Status:
     to the mean number in the system than to twice that.
     """
     offered = run.target * run.duration
-    is_sent = run.completed + run.incomplete >= STARTED * offered - 2
-    unfinished = (offered - run.completed) / (run.target * run.latency)
-    is_level = unfinished < (STATIONARY + GROWING) / 2
+    left = run.completed + run.errored
+    is_sent = left + run.incomplete >= STARTED * offered - FEW
+    most = (STATIONARY + GROWING) / 2 * run.target * run.latency
+    is_level = offered - left < most + FEW
     return Status.STABLE if is_sent and is_level else Status.UNSTABLE
 
 
 def judged_runs(runs: Iterable[SweepRun], engine: Engine) -> list[Judged]:
-    """Return the verdicts on all constant runs; one critical rate for each workload."""
+    """Return the verdicts on the constant runs that finished requests.
+
+    There is one critical rate for each workload.
+    """
     found: dict[str, Boundary] = {}
     judged = []
     for run in runs:
-        if run.kind != "constant":
+        if run.kind != "constant" or not run.completed:
             continue
         if run.workload not in found:
             lengths = IndependentLengths(_even(run.prompt_tokens), _even(run.output_tokens))
@@ -170,4 +176,4 @@ def conclusion(judged: Sequence[Judged]) -> str:
 
 
 def _even(mean: int) -> UniformLength:
-    return UniformLength(mean // 2, mean + mean // 2)
+    return UniformLength(*shortest_and_longest(mean))

@@ -51,6 +51,16 @@ def test_a_level_queue_is_stable():
     assert measured_status(RUN) is Status.STABLE
 
 
+def test_one_request_at_the_end_of_a_slow_run_is_no_queue():
+    run = dataclasses.replace(RUN, target=0.1, completed=35, incomplete=1, latency=0.5)
+    assert measured_status(run) is Status.STABLE
+
+
+def test_requests_that_fail_do_not_wait():
+    run = dataclasses.replace(RUN, completed=3000, errored=580)
+    assert measured_status(run) is Status.STABLE
+
+
 def test_a_queue_that_grows_from_empty_is_not():
     """A tenth of what comes is not served: the last of 360 s waits 36 s, the mean one half."""
     run = dataclasses.replace(RUN, completed=3240, incomplete=360, latency=18.0)

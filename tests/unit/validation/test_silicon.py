@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,29 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from queueing_llm import steptime
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.steptime import MeasuredStepTime, TableStepTime
+from queueing_llm.steptime import MeasuredStepTime
 
 pytest.importorskip("aiconfigurator_core", reason="needs the extra gpu-data")
 pl = pytest.importorskip("polars")
 
-from paper_repro.validation import silicon  # noqa: E402
+from paper_repro.validation import silicon, silicon_view  # noqa: E402
 from paper_repro.validation.silicon_baselines import closed_form, mean_step  # noqa: E402
 from paper_repro.validation.silicon_engines import (  # noqa: E402
     DEFAULTS,
     INFERENCEMAX,
     benchmark_of,
 )
-from paper_repro.validation.silicon_host import FITTED, NOTHING, HostCosts, with_host  # noqa: E402
+from paper_repro.validation.silicon_host import FITTED, NOTHING, HostCosts  # noqa: E402
 from paper_repro.validation.silicon_predict import _mean_wait, predict  # noqa: E402
-from paper_repro.validation.silicon_runs import layers_of, measured_runs  # noqa: E402
+from paper_repro.validation.silicon_runs import layers_of, measured_runs, package_folder  # noqa: E402
 
 MODEL, SYSTEM = "meta-llama/Llama-3.1-8B-Instruct", "h100_sxm"
 CASE: dict[str, Any] = {"backend": "vllm", "prompt_tokens": 256, "output_tokens": 24}
-TABLE = TableStepTime.of_batches(
-    [0, 1, 64], [0, 8], [0, 512], np.arange(1.0, 13.0).reshape(3, 2, 2).tolist()
-)
-seconds = st.floats(0, 0.01)
 
 
 def test_every_run_is_counted_or_has_a_reason() -> None:
@@ -51,6 +49,39 @@ def test_the_rate_of_a_run_is_that_of_littles_law() -> None:
     answer = runs["ttft"] + (runs["osl"] - 1) * runs["tpot"]
     assert np.allclose(runs["rate"] * answer, runs["users"])
     assert (runs["sessions"] <= runs["users"]).all()
+
+
+def test_a_run_is_saturated_only_if_more_users_gained_little() -> None:
+    runs = measured_runs()
+    series = ["model", "system", "backend", "version", "precision", "tp", "isl", "osl"]
+    found = 0
+    for _, group in runs.group_by(series):
+        rows = group.sort("users").select("users", "rate", "peak").rows()
+        for before, after in pairwise(rows):
+            gained = (after[1] / before[1]) ** 2
+            is_last = after[0] == rows[-1][0]
+            expected = is_last and after[0] > before[0] and gained < after[0] / before[0]
+            found += expected
+            assert after[2] == expected or after[0] == before[0]
+        assert not rows[0][2]
+    assert 100 < found <= runs["peak"].sum()
+
+
+def test_a_gpu_that_is_not_known_has_a_reason(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    sample = pl.read_csv(
+        package_folder() / "systems" / "silicon_sample.csv", infer_schema_length=None
+    )
+    known = sample.filter(
+        (pl.col("mode") == "agg")
+        & (pl.col("model_path") == "Qwen/Qwen3-32B")
+        & (pl.col("id").str.extract(r"_c(\d+)_").cast(pl.Float64) == pl.col("batch_size"))
+    )
+    few = known.head(2).with_columns(system=pl.lit("mygpu"))
+    few.write_csv(tmp_path / "silicon_sample.csv")
+    frame = silicon.compute(sample_file=tmp_path / "silicon_sample.csv")
+    assert frame["excluded"].str.starts_with("not predicted: system must").all()
+    assert "not predicted" in silicon_view.text(frame)
+    assert silicon_view.pictures(frame, tmp_path) == ()
 
 
 def test_the_mean_step_is_wrong_by_as_much_as_was_said() -> None:
@@ -153,21 +184,17 @@ def test_the_mean_wait_is_that_of_groups() -> None:
     assert np.mean(waits) == pytest.approx(_mean_wait(20, 0.15), rel=0.02)
 
 
-@given(seconds, seconds, seconds)
-def test_host_costs_are_added_to_the_batches_that_have_them(
-    step: float, decode: float, layer: float
+@pytest.mark.parametrize("backend", ["vllm", "trtllm", "sglang"])
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("quantised", [False, True])
+def test_the_constants_are_those_of_the_library(
+    backend: str, ahead: bool, quantised: bool
 ) -> None:
-    costs = HostCosts(step, 0, 0, decode, layer, 0, 0)
-    table = with_host(TABLE, costs, backend="vllm", ahead=False, layers=2, quantised=True)
-    assert table(0, 8, 512) == pytest.approx(TABLE(0, 8, 512) + step + 8 * decode)
-    assert table(64, 0, 0) == pytest.approx(TABLE(64, 0, 0) + step + 2 * layer)
-    sooner = with_host(TABLE, costs, backend="vllm", ahead=True, layers=2, quantised=True)
-    assert sooner(64, 0, 0) == pytest.approx(TABLE(64, 0, 0) + 2 * layer)
-
-
-def test_nothing_changes_no_table() -> None:
-    same = with_host(TABLE, NOTHING, backend="trtllm", ahead=True, layers=80, quantised=True)
-    assert same == TABLE
+    found = FITTED.of_step(backend, ahead=ahead, quantised=quantised)
+    expected = steptime.HostCosts.fitted(backend, schedules_ahead=ahead, quantised=quantised)
+    assert found == expected
+    nothing = NOTHING.of_step(backend, ahead=ahead, quantised=quantised)
+    assert nothing == steptime.HostCosts()
 
 
 def test_the_published_benchmark_is_known_by_its_shapes() -> None:
