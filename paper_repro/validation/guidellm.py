@@ -27,7 +27,7 @@ from paper_repro.validation.verdicts import measured_status
 from queueing_llm.errors import InvalidArgument, MissingDependency
 from queueing_llm.evidence import Status
 from queueing_llm.model import Engine
-from queueing_llm.steptime import AbstractStepTime, MeasuredStepTime
+from queueing_llm.steptime import AbstractStepTime, MeasuredStepTime, TableStepTime
 
 FILE = Path("guidellm_vllm_llama31_8b") / "sweeps.csv"
 KV_TOKENS = 436_000
@@ -39,7 +39,8 @@ BELOW = 0.95
 """Share of the measured saturation throughput up to which a rate counts as below it."""
 
 FEW_SEQUENCES = "at most 256 sequences"
-ONE_LAW, WITH_CACHE, OWN_LAW, NO_FIT = "one law", "prefix cache", "own law", "H100, not fitted"
+ONE_LAW, WITH_CACHE, OWN_LAW = "one law", "prefix cache", "own law"
+NO_FIT, WITH_HOST = "H100 operators", "H100 and host"
 
 
 @final
@@ -188,19 +189,24 @@ def _laws(
     with suppress(InvalidArgument):
         laws[OWN_LAW] = fitted_server(own, request_time=server.request_time).step_time
     with suppress(MissingDependency):
-        laws[NO_FIT] = h100_table(run.prompt_tokens)
+        operators = h100_law(run.prompt_tokens)
+        laws[NO_FIT] = _tabled(operators)
+        laws[WITH_HOST] = _tabled(operators.with_fitted_host())
     return laws
 
 
-def h100_table(prompt_tokens: int) -> AbstractStepTime:
+def h100_law(prompt_tokens: int) -> MeasuredStepTime:
     """Return the operator times of vLLM on an H100, fitted to nothing here.
 
     Uniform prompts from half to three halves of their mean have 13/12 of it as mean over
     prefill tokens.
     """
-    law = MeasuredStepTime(
+    return MeasuredStepTime(
         "meta-llama/Llama-3.1-8B", "h100_sxm", prompt_tokens=round(prompt_tokens * 13 / 12)
     )
+
+
+def _tabled(law: MeasuredStepTime) -> TableStepTime:
     return law.table(TOKEN_BUDGET, most_decode_tokens=MOST_SEQUENCES, kv_capacity=KV_TOKENS)
 
 

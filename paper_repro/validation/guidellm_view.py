@@ -14,6 +14,7 @@ from paper_repro.validation.guidellm import (
     OWN_LAW,
     TOKEN_BUDGET,
     WITH_CACHE,
+    WITH_HOST,
     Prediction,
     Swept,
     is_below_saturation,
@@ -21,13 +22,15 @@ from paper_repro.validation.guidellm import (
 from paper_repro.validation.sweeps import USERS, SweepRun
 from paper_repro.validation.tables import Errors, markdown, percent, share, write_csv
 
-WAYS = (ONE_LAW, WITH_CACHE, OWN_LAW, NO_FIT)
+WAYS = (ONE_LAW, WITH_CACHE, OWN_LAW, NO_FIT, WITH_HOST)
 QUANTITIES = ("rate", "ttft", "tpot", "concurrency", "latency")
 FIGURES = ("median", "mean", "worst", "bias", "below saturation?", "fitted?")
 WAYS_EXPLAINED = (
     "`one law`: rule `VLLM_V1`, recomputing what is preempted. `prefix cache`: the scheduler "
     "of vLLM, which finds it again. `own law`: fitted to that workload alone, a dash where its "
-    "low rates cannot tell tokens from KV tokens. `H100, not fitted`: operator times."
+    "low rates cannot tell tokens from KV tokens. `H100 operators`: operator times, fitted to "
+    "nothing here. `H100 and host`: the same with the time of the host that was fitted in part "
+    "1, of a vLLM that schedules ahead."
 )
 NOTABLE = 0.05
 """Relative error of which it is worth saying why."""
@@ -220,9 +223,24 @@ def _streaming(swept: Swept) -> str:
         f"{max(others) / 1e3:.1f}. The engine does not keep them waiting: the first token of "
         f"{short.workload} comes after {share(waiting)} of the latency (a limit of 256 "
         f"sequences would make it {share(few.ttft / few.latency)}), yet {ratio:.1f} times as "
-        "late as its steps explain. So we think that it is the process that sends tokens, of "
-        "the server or of the client, which low rates do not show and no law of the engine "
-        "holds."
+        "late as its steps explain. So we think that each token sent takes time of the server "
+        f"or the client, which low rates do not show.{_with_host(swept, places)}"
+    )
+
+
+def _with_host(swept: Swept, places: Sequence[int]) -> str:
+    """Say that a time per decode explains it, if it does."""
+    pairs = [
+        (run, found[WITH_HOST])
+        for run, found in (swept.saturated[place] for place in places)
+        if WITH_HOST in found
+    ]
+    errors = [_error(found.rate, run.rate) for run, found in pairs]
+    if len(pairs) < len(places) or max(map(abs, errors)) > NOTABLE:
+        return ""
+    return (
+        " The time per decode that was fitted to other engines in part 1 explains these rates: "
+        f"with it the errors are {', '.join(map(percent, errors))}."
     )
 
 
