@@ -76,27 +76,26 @@ def _described(engine: Engine, rate: Real, lengths: Mapping[str, Real]) -> Recor
 def _law(step_time: AbstractStepTime, limit: int) -> Record | None:
     """Return the step-time law as a certificate names it; None if it is not exact.
 
-    The format has KV reads at a known price for the affine law alone: a staircase or a hinge
-    that reads is None. Any other law of the token count is tabulated without its KV reads,
-    which then have no price. They only add time, so prices that hold without them hold with
-    them.
+    A law of the token count that is not one of the three with a name is tabulated without its
+    KV reads, which then have no price. They only add time, so prices that hold without them
+    hold with them.
     """
     named: dict[str, Real]
     match step_time:
-        case StaircaseStepTime(overhead=c, per_block=a, block=block, per_kv_token=0):
+        case StaircaseStepTime(overhead=c, per_block=a, block=block):
             law, named = "staircase", {"overhead": c, "per_block": a, "block": block}
-        case HingeStepTime(floor=c, per_token=a, knee=knee, per_kv_token=0):
+        case HingeStepTime(floor=c, per_token=a, knee=knee):
             law, named = "hinge", {"floor": c, "per_token": a, "knee": knee}
         case AffineStepTime(base=c, per_token=a, per_kv_token=slope):
             law, named = "affine", {"base": c, "per_token": a, "per_kv_token": slope}
-        case StaircaseStepTime() | HingeStepTime():
-            return None
         case _ if is_of_token_count(step_time):
             times = [step_time(n) for n in range(1, limit + 1)]
             exact = all(map(_is_exact, times))
             return {"law": "table", "seconds": [*map(pair, times)]} if exact else None
         case _:
             return None
+    if step_time.kv_slope:
+        named["per_kv_token"] = step_time.kv_slope
     if not all(map(_is_exact, named.values())):
         return None
     return {"law": law, **{name: pair(value) for name, value in named.items()}}

@@ -186,17 +186,17 @@ def _law(step_time: object, limit: int) -> tuple[Callable[[int], Fraction], Frac
     """Return the seconds of a batch by its tokens, and those of a KV token read."""
     law = step_time.get("law") if isinstance(step_time, Mapping) else None
     if law == "staircase":
-        overhead, per_block, block = _parameters(step_time, "overhead", "per_block", "block")
+        names = ("overhead", "per_block", "block")
+        (overhead, per_block, block), reads = _reading(step_time, *names)
         if block <= 0:
             reject("step_time.block must be positive")
-        return lambda n: overhead + per_block * -(-n // block), Fraction(0)
+        return lambda n: overhead + per_block * -(-n // block), reads
     if law == "hinge":
-        floor, per_token, knee = _parameters(step_time, "floor", "per_token", "knee")
-        return lambda n: floor + per_token * max(Fraction(0), n - knee), Fraction(0)
+        (floor, per_token, knee), reads = _reading(step_time, "floor", "per_token", "knee")
+        return lambda n: floor + per_token * max(Fraction(0), n - knee), reads
     if law == "affine":
-        names = ("base", "per_token", "per_kv_token")
-        base, per_token, per_kv_token = _parameters(step_time, *names)
-        return lambda n: base + per_token * n, per_kv_token
+        base, per_token, reads = _parameters(step_time, "base", "per_token", "per_kv_token")
+        return lambda n: base + per_token * n, reads
     if law != "table":
         reject("step_time.law is not known")
     entries = fields_of(step_time, "step_time", ("law", "seconds"))["seconds"]
@@ -209,3 +209,11 @@ def _law(step_time: object, limit: int) -> tuple[Callable[[int], Fraction], Frac
 def _parameters(step_time: object, *names: str) -> list[Fraction]:
     fields = fields_of(step_time, "step_time", ("law", *names))
     return [rational(fields[name], f"step_time.{name}") for name in names]
+
+
+def _reading(step_time: object, *names: str) -> tuple[list[Fraction], Fraction]:
+    """Return the parameters, and the seconds of a KV token read: 0 where they are left out."""
+    if not isinstance(step_time, Mapping) or "per_kv_token" not in step_time:
+        return _parameters(step_time, *names), Fraction(0)
+    *values, reads = _parameters(step_time, *names, "per_kv_token")
+    return values, reads

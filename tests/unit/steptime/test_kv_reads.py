@@ -1,5 +1,6 @@
 """One law written in three forms gets one answer: nothing overlooks what reading KV costs."""
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 import queueing_llm as ql
-from queueing_llm.certificates import certify_overload
+from queueing_llm.certificates import Certificate, certify_overload
+from queueing_llm.certificates._checker import Rejected
 from queueing_llm.stability.bounds._three_resources import three_resource_bound
 
 BASE, PER_TOKEN, PER_KV_TOKEN = Fraction(1, 100), Fraction(1, 10_000), Fraction(1, 10**6)
@@ -60,14 +62,19 @@ def test_runs(law):
 
 
 @pytest.mark.parametrize("law", OTHERS)
-def test_no_certificate_forgets_the_reads(law):
-    """The format has no place for them, so there is none; the verdict is a grade lower."""
-    rate = Fraction(100)
-    assert certify_overload(engine("affine"), load(rate)) is not None
-    assert certify_overload(engine(law), load(rate)) is None
-    verdict = ql.check_stability(engine(law), load(rate), policy=ql.SARATHI)
-    assert verdict.status is ql.Status.UNSTABLE
-    assert verdict.evidence is not ql.Evidence.PROVED
-    between = ql.check_stability(engine(law), load(8), policy=ql.SARATHI)
-    same = ql.check_stability(engine("affine"), load(8), policy=ql.SARATHI)
-    assert (between.status, between.evidence) == (same.status, same.evidence)
+def test_certificates_price_the_reads(law):
+    rate = Fraction(60)
+    proof, same = (certify_overload(engine(form), load(rate)) for form in (law, "affine"))
+    assert proof.document["prices"] == same.document["prices"]
+    assert proof.document["prices"]["kv_read"] == [1, 10**6]
+    assert certify_overload(engine(law), load(45)) is None
+    document = json.loads(json.dumps(proof.document))
+    del document["engine"]["step_time"]["per_kv_token"]
+    with pytest.raises(Rejected):
+        Certificate(document).check()
+    for rate in (45, 60):
+        one, other = (
+            ql.check_stability(engine(form), load(Fraction(rate)), policy=ql.SARATHI)
+            for form in ("affine", law)
+        )
+        assert (one.status, one.evidence) == (other.status, other.evidence)
