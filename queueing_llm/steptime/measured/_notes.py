@@ -8,9 +8,9 @@ from typing import Any, final
 
 import numpy as np
 
-from queueing_llm.steptime._host_costs import HostCosts
-from queueing_llm.steptime._measured_engine import MeasuredEngine, MeasuredKey, quietly
-from queueing_llm.steptime._measured_memory import MemoryFacts
+from queueing_llm.steptime.measured._engine import MeasuredEngine, MeasuredKey, quietly
+from queueing_llm.steptime.measured._host_costs import HostCosts
+from queueing_llm.steptime.measured._memory import MemoryFacts
 
 _DECODES = 64
 _MEASURED = ("silicon", "mixed")

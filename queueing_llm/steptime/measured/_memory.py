@@ -6,7 +6,7 @@ from typing import Annotated, Any, final
 
 from queueing_llm._validate import Domain, Real, check
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.steptime._measured_engine import MeasuredKey, quietly
+from queueing_llm.steptime.measured._engine import MeasuredKey, quietly
 
 OVERHEAD_BYTES = 5 * 2**28
 _FRACTIONS = {"vllm": 0.9, "sglang": 0.88, "trtllm": 0.9}

@@ -10,8 +10,8 @@ import pytest
 
 from queueing_llm.errors import InvalidArgument, MissingDependency
 from queueing_llm.steptime import MeasuredStepTime
-from queueing_llm.steptime._measured_engine import quietly
-from queueing_llm.steptime._measured_names import known_model
+from queueing_llm.steptime.measured._engine import quietly
+from queueing_llm.steptime.measured._names import known_model
 
 pytest.importorskip("aiconfigurator_core", reason="aiconfigurator-core is not installed")
 

@@ -8,27 +8,27 @@ import numpy as np
 from queueing_llm._ops import Number, is_false
 from queueing_llm._validate import Domain, Real, Tokens, check, validate
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.steptime._host import on_the_host
-from queueing_llm.steptime._host_costs import HostCosts
 from queueing_llm.steptime._kernel_form import KernelForm
 from queueing_llm.steptime._law import AbstractStepTime, check_limits
-from queueing_llm.steptime._measured_engine import MeasuredKey, measured_engine
-from queueing_llm.steptime._measured_grid import (
+from queueing_llm.steptime._table import TableStepTime
+from queueing_llm.steptime.measured._engine import MeasuredKey, measured_engine
+from queueing_llm.steptime.measured._grid import (
     SampledTable,
     TableLimits,
     sampled_table,
     with_host,
 )
-from queueing_llm.steptime._measured_law import MeasuredLaw
-from queueing_llm.steptime._measured_memory import (
+from queueing_llm.steptime.measured._host import on_the_host
+from queueing_llm.steptime.measured._host_costs import HostCosts
+from queueing_llm.steptime.measured._law import MeasuredLaw
+from queueing_llm.steptime.measured._memory import (
     kv_bytes_per_token,
     kv_capacity,
     memory_facts,
     most_kv_tokens,
 )
-from queueing_llm.steptime._measured_names import known_model, known_precisions, known_version
-from queueing_llm.steptime._measured_notes import notes
-from queueing_llm.steptime._table import TableStepTime
+from queueing_llm.steptime.measured._names import known_model, known_precisions, known_version
+from queueing_llm.steptime.measured._notes import notes
 
 _MOST = 2**31 - 2
 _MOST_IN_TABLE = 2**16

@@ -14,7 +14,7 @@ from typing import final
 
 import numpy as np
 
-from queueing_llm.steptime._measured_engine import MeasuredEngine
+from queueing_llm.steptime.measured._engine import MeasuredEngine
 
 _MOST_CHUNKS = 8
 

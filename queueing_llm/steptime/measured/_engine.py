@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.steptime._measured_names import measurements
+from queueing_llm.steptime.measured._names import measurements
 
 _LOADING = threading.RLock()
 _PROBE = (64, 4, 128, 2)

@@ -11,9 +11,9 @@ import numpy as np
 from queueing_llm._validate import Real
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.steptime._grid import Axis, interpolate
-from queueing_llm.steptime._host_costs import HostCosts
-from queueing_llm.steptime._measured_law import MeasuredLaw
 from queueing_llm.steptime._table import TableStepTime
+from queueing_llm.steptime.measured._host_costs import HostCosts
+from queueing_llm.steptime.measured._law import MeasuredLaw
 
 _RATIOS = (1.25, 1.15, 1.1, 1.07)
 _KV_RATIO = 2.0
