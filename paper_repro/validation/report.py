@@ -1,6 +1,6 @@
 """How wrong the predictions are, against real engines on real GPUs, as one report.
 
-``python paper_repro/validation/report.py --data DIR`` writes ``report.md``, tables (CSV) and
+``python -m paper_repro.validation.report --data DIR`` writes ``report.md``, tables (CSV) and
 figures (PNG). What is not in ``DIR`` is left out and said to be. ``--quick`` takes a
 thirteenth of part 1, asks neither the scheduler with a prefix cache in part 2 nor for verdicts.
 """
@@ -28,9 +28,10 @@ PARTS = {1: silicon_section, 2: guidellm_section, 3: vllm_section}
 
 HEAD = """# Predictions held against real engines
 
-Made by `python paper_repro/validation/report.py --data DIR`; see there for its options. `DIR`
-holds the measurements, which are public and are not part of this repository; what it lacks is
-left out. Part 1 needs the extra `gpu-data`. Errors are predicted over measured, less one.
+Made by `python -m paper_repro.validation.report --data DIR` at the root of the repository,
+with the extras `gpu-data` (part 1) and `plots`. `DIR` holds the measurements, which are public
+and are not part of this repository; what it lacks is left out.
+Errors are predicted over measured, less one.
 """
 
 TAIL = """## To run another case
