@@ -1,6 +1,6 @@
 """Throughput and latency of a fixed number of users, with bounds that hold for sure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from queueing_llm.closed._bounds import throughput_bounds
@@ -15,6 +15,7 @@ from queueing_llm.closed._phases import phase_spread
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.evidence import Evidence
 from queueing_llm.model import EmpiricalLengths, Engine, Workload
+from queueing_llm.model._arguments import check_kind
 from queueing_llm.policies import BatchRule, Policy, check_policy
 
 MOST_USERS = 2000
@@ -84,6 +85,7 @@ def closed_loop(engine: Engine, workload: Workload, *, policy: Policy) -> Closed
     True
     """
     check_policy(policy)
+    check_kind(engine, "engine", kind=Engine, such_as="Engine(step_time=..., token_budget=512)")
     crowd = crowd_of(workload)
     _check_memory(engine, workload)
     bounds = throughput_bounds(engine, workload, policy)
@@ -143,6 +145,7 @@ def closed_curve(
     [0.019, 0.045, 0.067, 0.067]
     """
     crowd = crowd_of(workload)
+    check_kind(users, "users", kind=Iterable, such_as="[1, 4, 16]")
     loads = [replace(workload, arrivals=replace(crowd, users=count)) for count in users]
     return tuple(closed_loop(engine, load, policy=policy) for load in loads)
 

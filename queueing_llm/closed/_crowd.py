@@ -2,6 +2,7 @@
 
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.model import ClosedArrivals, Workload
+from queueing_llm.model._arguments import check_kind
 
 
 def crowd_of(workload: Workload) -> ClosedArrivals:
@@ -23,6 +24,7 @@ def crowd_of(workload: Workload) -> ClosedArrivals:
     >>> crowd_of(ql.Workload.closed(3, think_time=2, prompt_tokens=5, output_tokens=5)).users
     3
     """
+    check_kind(workload, "workload", kind=Workload, such_as="Workload.closed(64, ...)")
     arrivals = workload.arrivals
     if isinstance(arrivals, ClosedArrivals):
         return arrivals

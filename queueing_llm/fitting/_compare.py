@@ -20,6 +20,7 @@ from queueing_llm.fitting._held_out import (
 )
 from queueing_llm.fitting._result import StepTimeFit
 from queueing_llm.fitting._samples import StepSamples
+from queueing_llm.model._arguments import check_kind
 from queueing_llm.steptime import AbstractStepTime
 
 QUANTILE = 0.9
@@ -147,6 +148,7 @@ def compare_step_times(
     'affine'
     """
     _TOLERANCE.check("tolerance", tolerance)
+    check_kind(samples, "samples", kind=StepSamples, such_as="read_step_samples(path)")
     require_objective(objective)
     if isinstance(laws, str) or not laws:
         msg = f"laws must be a sequence of at least one law, got laws={laws!r}."

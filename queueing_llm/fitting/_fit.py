@@ -10,6 +10,7 @@ from queueing_llm.fitting._intervals import half_width, replicates
 from queueing_llm.fitting._problem import BLOCKS, Estimate, Problem, solved
 from queueing_llm.fitting._result import Coefficient, StepTimeFit
 from queueing_llm.fitting._samples import StepSamples
+from queueing_llm.model._arguments import check_kind
 
 OBJECTIVES = ("absolute", "relative")
 """What least squares can be taken of."""
@@ -90,6 +91,7 @@ def fit_step_time(
     >>> round(fit.step_time.knee), round(fit.worst_relative_error, 3)
     (64, 0.03)
     """
+    check_kind(samples, "samples", kind=StepSamples, such_as="read_step_samples(path)")
     require_objective(objective)
     check(confidence, "confidence", Confidence)
     _RESAMPLES.check("resamples", resamples)

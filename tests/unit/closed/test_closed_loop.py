@@ -205,3 +205,14 @@ def test_equal_users_are_followed_where_others_find_no_room():
     run = ql.simulate(engine, load, policy=rule, horizon=3000, warmup=100)
     assert point.throughput == pytest.approx(run.throughput.value, rel=1e-3)
     assert point.measured_error == 0
+
+
+def test_arguments_of_another_kind_are_named():
+    engine = ql.Engine(step_time=ql.AffineStepTime(1, 1), token_budget=8)
+    load = ql.Workload.closed(2, prompt_tokens=3, output_tokens=4)
+    with pytest.raises(InvalidArgument, match="engine must be of type Engine"):
+        ql.closed_loop(5, load, policy=ql.SARATHI)
+    with pytest.raises(InvalidArgument, match="workload must be of type Workload"):
+        ql.closed_loop(engine, 5, policy=ql.SARATHI)
+    with pytest.raises(InvalidArgument, match="users must be of type Iterable"):
+        ql.closed_curve(engine, load, users=5, policy=ql.SARATHI)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from queueing_llm.errors import InvalidArgument
-from queueing_llm.fitting import StepSamples
+from queueing_llm.fitting import StepSamples, compare_step_times, fit_step_time
 
 
 def test_columns_are_private_copies():
@@ -52,3 +52,9 @@ def test_what_is_no_sample(columns, words):
 def test_nothing_selected():
     with pytest.raises(InvalidArgument, match="at least 1"):
         StepSamples.of_tokens([1], [1]).select([False])
+
+
+@pytest.mark.parametrize("ask", [fit_step_time, compare_step_times])
+def test_only_samples_can_be_fitted(ask):
+    with pytest.raises(InvalidArgument, match="samples must be of type StepSamples"):
+        ask([1, 2, 3])
