@@ -30,7 +30,7 @@ WAYS_EXPLAINED = (
     "of vLLM, which finds it again. `own law`: fitted to that workload alone, a dash where its "
     "low rates cannot tell tokens from KV tokens. `H100 operators`: operator times, fitted to "
     "nothing here. `H100 and host`: the same with the time of the host that was fitted in part "
-    "1, of a vLLM that schedules ahead."
+    "1, of a vLLM that schedules ahead; neither GPU nor version of the measured one is known."
 )
 NOTABLE = 0.05
 """Relative error of which it is worth saying why."""

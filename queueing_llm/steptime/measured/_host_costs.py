@@ -90,11 +90,13 @@ class HostCosts:
         vLLM 0.12, SGLang 0.5, TensorRT-LLM 1.0 and a published benchmark of October 2025,
         whose vLLM scheduled ahead. On 745 runs with other TP the median error of the time per
         output token is then 6.9 %, where operators alone are 12.0 % off, and of the rate 6.5 %
-        against 12.6 %. The rates at which a vLLM with Llama-3.1-8B saturated under
-        eight workloads, on a GPU that was not recorded and is taken for an H100, took no part
-        in the fit: with what was fitted, scheduling ahead, they are off by 2.2 % in the median
-        and 4.7 % at worst, with operators alone by 14.1 % and 49.2 %. On B200 the fit saw a 70B
-        model alone. No other GPU was tried, and no mixture of experts.
+        against 12.6 %. On B200 the fit saw a 70B model alone. No other GPU was tried, and no
+        mixture of experts.
+
+        The rates at which a vLLM with Llama-3.1-8B saturated under eight workloads took no part
+        in the fit. Neither its GPU, taken for an H100, nor its version was recorded. If it
+        schedules ahead they are off by 2.2 % in the median and 4.7 % at worst, if not by about
+        7 % and 8 %, with operators alone by 14.1 % and 49.2 %.
 
         Examples
         --------
