@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paper_repro.validation.guidellm import ONE_LAW, WITH_CACHE, Prediction, Swept
 from paper_repro.validation.sweeps import SweepRun
-from queueing_llm.plots._frame import COLOURS, figure_class
+from queueing_llm.plots import COLOURS, figure_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 from paper_repro.validation.serving import VERSION
 from paper_repro.validation.tables import Errors, markdown, percent, share, write_csv
 from paper_repro.validation.vllm_runs import CACHED, RULE, Replayed, states
-from queueing_llm.plots._frame import COLOURS, figure_class
+from queueing_llm.plots import COLOURS, figure_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,6 +19,7 @@ from queueing_llm.cli._list import list_names
 from queueing_llm.cli._network import network
 from queueing_llm.cli._output import complain
 from queueing_llm.cli._region import region
+from queueing_llm.cli._reproduce import reproduce
 from queueing_llm.cli._simulate import simulate
 from queueing_llm.cli._verify import verify
 from queueing_llm.errors import ConservationViolated, QueueingLLMError
@@ -38,6 +39,7 @@ app.command("region")(region)
 app.command("network")(network)
 app.command("verify")(verify)
 app.command("fit")(fit)
+app.command("reproduce")(reproduce)
 app.command("list")(list_names)
 
 

@@ -72,6 +72,13 @@ def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
 
 
 def figure_class() -> "type[Figure]":
+    """Return Matplotlib's figure, which needs neither a display nor ``pyplot``.
+
+    Raises
+    ------
+    MissingDependency
+        If Matplotlib is not installed; the message names the extra.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -1,0 +1,153 @@
+"""``queueing-llm reproduce``: claims of papers, tried, with figures and a page of verdicts.
+
+``--json`` prints ``{"papers": [{"paper", "title", "source", "claims": [...]}], "index"}``. A
+claim has ``id``, ``figure``, ``source``, ``stated_by``, ``kind``, ``statement``, ``expected``,
+``tolerance``, ``obtained``, ``standard_error``, ``unit``, ``verdict`` and ``reason``.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from queueing_llm.cli import _options as option
+from queueing_llm.cli._output import answers, print_json, progress
+from queueing_llm.cli._reproduce_records import listing, paper_record
+from queueing_llm.cli._reproduce_table import print_attempts, print_papers
+from queueing_llm.errors import InvalidArgument, nearest
+from queueing_llm.reproduce import (
+    Attempt,
+    Paper,
+    PaperFigure,
+    attempt_all,
+    made_folder,
+    page,
+    papers,
+    seconds_of,
+)
+
+NOT_REPRODUCED = 1
+
+
+def reproduce(
+    paper: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PAPER]...",
+            help="Papers, by folder (dai2025) or arXiv number. Without any: list them.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All papers.")] = False,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this figure of the paper, repeatable."),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Fewer replications, shorter horizons, coarser grids."),
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Measurements that some figures are held against."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where pictures, tables and the page go.")
+    ] = Path("reproduced"),
+    jobs: Annotated[
+        int | None,
+        typer.Option(parser=option.whole, metavar="N", help="Processes. Default: one a core."),
+    ] = None,
+    as_json: option.AsJson = False,
+) -> int:
+    """Reproduce papers: claim, expected, obtained and verdict, with figures and tables."""
+    known = papers()
+    if not paper and not everything:
+        if figure:
+            msg = f"figure {figure[0]!r} needs one paper, got none: name the paper."
+            raise InvalidArgument(msg)
+        if as_json:
+            print_json(listing(known))
+        else:
+            print_papers(known)
+        return 0
+    if paper and everything:
+        msg = f"papers {', '.join(paper)} and --all: either is accepted, not both."
+        raise InvalidArgument(msg)
+    chosen = known if everything else tuple(_named(name, known) for name in paper or ())
+    chosen = tuple({paper.name: paper for paper in chosen}.values())
+    figures = _figures(chosen, figure)
+    if data is not None and not data.is_dir():
+        msg = f"data {str(data)!r} is not a folder: the folder of the measurements is accepted."
+        raise InvalidArgument(msg)
+    made_folder(out)
+    count = (os.cpu_count() or 1) if jobs is None else jobs
+    if count < 1:
+        msg = f"jobs must be at least 1, got jobs={count}."
+        raise InvalidArgument(msg)
+    attempts = _attempted(figures, quick=quick, data=data, out=out, jobs=count)
+    index = out / "index.html"
+    words = ["--all"] if everything else [p.name for p in chosen]
+    words += [word for name in figure or () for word in ("--figure", name)]
+    words += ["--quick"] if quick else []
+    command = f"queueing-llm reproduce {shlex.join(words)}"
+    index.write_text(page(chosen, attempts, command=command), encoding="utf-8")
+    records = [paper_record(p, attempts, whole=not figure) for p in chosen]
+    if as_json:
+        print_json({"papers": records, "index": str(index)})
+    else:
+        print_attempts(chosen, attempts, whole=not figure)
+        answers().print(Text(f"page: {index}"), soft_wrap=True)
+    failed = any(j.verdict.is_a_failure for a in attempts for j in a.judgements)
+    return NOT_REPRODUCED if failed else 0
+
+
+def _named(name: str, known: Sequence[Paper]) -> Paper:
+    for paper in known:
+        if name.lower() == paper.name or (
+            name[:1].isdigit() and name.partition("v")[0] in paper.paper.source
+        ):
+            return paper
+    msg = f"paper {name!r} is not known: {nearest(name, (p.name for p in known))}."
+    raise InvalidArgument(msg)
+
+
+def _figures(
+    chosen: Sequence[Paper], wanted: Sequence[str] | None
+) -> list[tuple[Paper, PaperFigure]]:
+    if not wanted:
+        return [(paper, figure) for paper in chosen for figure in paper.figures]
+    if len(chosen) != 1:
+        msg = f"figure {wanted[0]!r} needs one paper, got {len(chosen)}: name the paper."
+        raise InvalidArgument(msg)
+    return [(chosen[0], figure) for figure in dict.fromkeys(map(chosen[0].figure, wanted))]
+
+
+def _attempted(
+    figures: Sequence[tuple[Paper, PaperFigure]],
+    *,
+    quick: bool,
+    data: Path | None,
+    out: Path,
+    jobs: int,
+) -> list[Attempt]:
+    """Attempt the figures behind a bar that moves by the seconds that each is said to take."""
+    total = sum(seconds_of(figure, quick=quick) for _, figure in figures)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    attempts = []
+    shown = sys.stderr.isatty()
+    with Progress(*columns, console=progress(), transient=True, disable=not shown) as bar:
+        task = bar.add_task(f"0 of {len(figures)} figures", total=total)
+        work = attempt_all(figures, quick=quick, data=data, out=out, jobs=jobs)
+        for done, found in enumerate(work, start=1):
+            attempts.append(found)
+            name = f"{done} of {len(figures)} figures: {found.paper.name} {found.figure.module}"
+            bar.update(task, advance=seconds_of(found.figure, quick=quick), description=name)
+    return attempts

@@ -1,0 +1,55 @@
+"""Values as text: exact as far as they are exact, and no more digits than mean something."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from queueing_llm.simulate import Estimate
+
+LONGEST_FRACTION = 12
+"""Characters of a fraction that still says more than its decimals."""
+
+
+def words(value: Any) -> str:
+    """Return a value as a reader would write it.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> words(Fraction("13.871")), words(Fraction(153, 37)), words(0.1234567), words(True)
+    ('13.871', '153/37', '0.123457', 'yes')
+    >>> words(Estimate(0.13972, 0.0031, 16, "replications")), words(["A", "B"])
+    ('0.1397 ± 0.0031', 'A; B')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return "; ".join(words(entry) for entry in value)
+    if isinstance(value, Estimate):
+        return _estimate(value)
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, Fraction):
+        return _fraction(value)
+    return value if isinstance(value, str) else f"{float(value):.6g}"
+
+
+def _fraction(value: Fraction) -> str:
+    if value.denominator == 1:
+        return words(int(value))
+    decimals = next((d for d in range(1, 13) if value * 10**d % 1 == 0), None)
+    if decimals is not None:
+        return f"{float(value):.{decimals}f}"
+    written = str(value)
+    return written if len(written) <= LONGEST_FRACTION else f"{float(value):.6g}"
+
+
+def _estimate(estimate: Estimate) -> str:
+    """Write an estimate with two digits of its standard error."""
+    value, error = estimate.value, estimate.standard_error
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.6g} ± {error:.2g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
