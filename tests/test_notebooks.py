@@ -12,12 +12,24 @@ SECONDS_OF_A_CELL = 600
 """Only to end a notebook that hangs: a cell takes seconds, and minutes on a crowded machine."""
 
 
+MOST_CELLS = 10
+
+
 def code_cells(notebook):
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def test_there_are_notebooks():
-    assert NOTEBOOKS
+def test_there_are_notebooks_but_not_too_many():
+    assert 1 <= len(NOTEBOOKS) <= 10
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_short_and_begins_in_plain_language(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert len(code_cells(notebook)) <= MOST_CELLS
+    first = "".join(notebook["cells"][0]["source"])
+    assert notebook["cells"][0]["cell_type"] == "markdown"
+    assert first.startswith("# ")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""The README is true: its code runs, its commands print what it shows."""
+"""What is written is true: code runs, commands print what is shown, links lead somewhere."""
 
 import doctest
 import json
@@ -18,29 +18,35 @@ from queueing_llm.cli import main
 from queueing_llm.scenarios import load_scenario
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+RUN = [path for path in DOCUMENTS if path.name not in ("CONTRIBUTING.md", "findings.md")]
+"""Whose console and Python blocks run; recipes for contributors have a test of their own."""
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 PUBLIC_DATA = ROOT / ".." / "shared" / "data"
 SET_UP = (
     "python -m pip install -e . && queueing-llm check codellama34b-a100",
     "python -m pip install -e '.[dev]' && pytest",
-    "python -m pip install -e '.[gpu-data]'",
 )
+EXTRA = ("python -m pip install -e '.[gpu-data]'",)
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 CLOSE = 0.02
 """Simulated numbers may move a little from one version of NumPy to another."""
 
 
-def blocks(language: str, text: str = TEXT) -> list[str]:
+def blocks(language: str, text: str) -> list[str]:
     """Return the fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def commands() -> dict[str, list[str]]:
-    """Return what is shown below each command."""
-    shown = {}
-    for block in blocks("console"):
-        command, *lines = block.splitlines()
-        shown[command.removeprefix("$ ")] = [line for line in lines if line.strip()]
+    """Return what is shown below each command, in whichever document."""
+    shown: dict[str, list[str]] = {}
+    for path in RUN:
+        for block in blocks("console", TEXTS[path.name]):
+            command, *lines = block.splitlines()
+            name = command.removeprefix("$ ")
+            assert name not in shown, f"{name} is shown twice"
+            shown[name] = [line for line in lines if line.strip()]
     return shown
 
 
@@ -66,9 +72,14 @@ def missing_lines(shown: list[str], printed: str) -> list[str]:
     ]
 
 
+def set_up(text: str) -> tuple[str, ...]:
+    return tuple(line for block in blocks("sh", text) for line in block.splitlines())
+
+
 def test_the_set_up_is_two_lines_and_one_for_measured_gpus():
-    assert tuple(line for block in blocks("sh") for line in block.splitlines()) == SET_UP
-    assert TEXT.count("pip install") == len(SET_UP)
+    assert set_up(TEXTS["README.md"]) == SET_UP
+    assert set_up(TEXTS["guide.md"]) == EXTRA
+    assert TEXTS["README.md"].count("pip install") == len(SET_UP)
 
 
 def test_continuous_integration_runs_the_second_set_up_line():
@@ -104,12 +115,23 @@ def test_commands_print_what_is_shown(command, capsys, monkeypatch, tmp_path):
     assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
 
 
-def test_python_blocks_run():
-    source = "\n".join(blocks("python"))
-    example = doctest.DocTestParser().get_doctest(source, {}, "README.md", None, 0)
-    assert len(example.examples) > 10
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.name)
+def test_python_blocks_run(path):
+    source = "\n".join(blocks("python", TEXTS[path.name]))
+    if not source:
+        pytest.skip("no Python in it")
+    example = doctest.DocTestParser().get_doctest(source, {}, path.name, None, 0)
+    assert example.examples
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    runner = doctest.DocTestRunner(optionflags=flags)
     assert runner.run(example).failed == 0
+
+
+def test_every_block_is_in_a_language_that_is_run():
+    known = {"sh", "console", "python", "toml", "bibtex", ""}
+    for path in RUN:
+        fences = re.findall(r"^```(\w*)$", TEXTS[path.name], re.MULTILINE)
+        assert set(fences) <= known, path.name
 
 
 def test_the_json_schema_is_the_one_shown(capsys):
@@ -118,7 +140,7 @@ def test_the_json_schema_is_the_one_shown(capsys):
     )
     printed = json.loads(capsys.readouterr().out)
     above, table = re.search(
-        r"`check --json` prints `(.+?)`(.+?)\n## ", TEXT, re.DOTALL
+        r"`check --json` prints `(.+?)`(.+?)\n## ", TEXTS["json.md"], re.DOTALL
     ).groups()
     assert re.findall(r'"(\w+)"', above) == list(printed)
     first_cells = re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)
@@ -126,14 +148,14 @@ def test_the_json_schema_is_the_one_shown(capsys):
     assert [result.keys() for result in printed["results"]] == [documented] * 2
 
 
-@pytest.mark.parametrize("text", blocks("toml"))
+@pytest.mark.parametrize("text", blocks("toml", TEXTS["guide.md"]))
 def test_scenarios_load(text, tmp_path):
     (tmp_path / "mine.toml").write_text(text)
     assert load_scenario(tmp_path / "mine.toml").workload.arrival_rate > 0
 
 
 def test_recipes_for_contributors_work():
-    policy, step_time, *_ = blocks("python", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    policy, step_time, *_ = blocks("python", TEXTS["CONTRIBUTING.md"])
     names = vars(_validate) | vars(_ops) | {"np": np, "ql": ql}
     names |= {"AbstractStepTime": ql.AbstractStepTime, "Annotated": Annotated, "final": final}
     exec("from dataclasses import dataclass\n" + policy + step_time, names)
@@ -147,16 +169,18 @@ def test_recipes_for_contributors_work():
     assert [s.batch.tokens.tolist() for s in taken] == [[6, 2], [3, 1], [1]]
 
 
-@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document):
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXTS[document.name])
+    assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_files_named_in_documents_exist(document):
-    named = re.findall(r"`((?:queueing_llm|tests|benchmarks)/[\w./*-]+)`", document.read_text())
-    named = [name for name in named if "yours" not in name]
+    places = (
+        r"`((?:queueing_llm|paper_repro|proofs|notebooks|docs|tests|benchmarks)/[\w./*-]+)`"
+    )
+    named = [name for name in re.findall(places, TEXTS[document.name]) if "yours" not in name]
     assert [name for name in named if not list(ROOT.glob(name.rstrip("/")))] == []
 
 

@@ -21,6 +21,7 @@ from queueing_llm.cli._output import answers, print_json, progress
 from queueing_llm.cli._reproduce_records import listing, paper_record
 from queueing_llm.cli._reproduce_table import print_attempts, print_papers
 from queueing_llm.errors import InvalidArgument, nearest
+from queueing_llm.plots import figure_class
 from queueing_llm.reproduce import (
     Attempt,
     Paper,
@@ -88,6 +89,7 @@ def reproduce(
         msg = f"data {str(data)!r} is not a folder: the folder of the measurements is accepted."
         raise InvalidArgument(msg)
     made_folder(out)
+    figure_class()  # Without Matplotlib, say so before the work.
     count = (os.cpu_count() or 1) if jobs is None else jobs
     if count < 1:
         msg = f"jobs must be at least 1, got jobs={count}."

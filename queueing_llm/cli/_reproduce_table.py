@@ -14,7 +14,6 @@ from queueing_llm.reproduce import (
     Verdict,
     seconds_of,
     untried,
-    words,
 )
 
 STYLES = {
@@ -71,18 +70,11 @@ def print_attempts(
 
 
 def _claims(judged: Sequence[Judgement]) -> Table:
-    table = _table("claim", "where", "expected", "obtained", "verdict")
+    table = _table("claim", "expected", "obtained", "verdict")
     for judgement in judged:
-        claim = judgement.claim
-        unit = f" {claim.unit}" if claim.unit else ""
-        expected = words(claim.expected)
-        table.add_row(
-            Text(claim.id),
-            Text(claim.source),
-            Text(f"{expected}{unit}" if expected else ""),
-            Text(words(judgement.obtained)),
-            Text(judgement.verdict.value, STYLES[judgement.verdict]),
-        )
+        expected, obtained = judgement.written()
+        verdict = Text(judgement.verdict.value, STYLES[judgement.verdict])
+        table.add_row(Text(judgement.claim.id), Text(expected), Text(obtained), verdict)
     return table
 
 

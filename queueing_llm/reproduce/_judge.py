@@ -9,6 +9,7 @@ from typing import Any, final
 
 from queueing_llm.reproduce._computed import Value
 from queueing_llm.reproduce._paper import Claim
+from queueing_llm.reproduce._words import words
 from queueing_llm.simulate import Estimate
 
 
@@ -41,6 +42,15 @@ class Judgement:
     verdict: Verdict
     obtained: Value | None = None
     reason: str = ""
+
+    def written(self) -> tuple[str, str]:
+        """Return what is expected and what is obtained, as text with the unit."""
+        unit, expected = self.claim.unit, self.claim.expected
+        in_fractions = "/" in words(expected)
+        return (
+            words(expected, unit=unit),
+            words(self.obtained, unit=unit, exact=in_fractions),
+        )
 
 
 def judge(claim: Claim, obtained: Value) -> Judgement:

@@ -160,8 +160,7 @@ def _table(judgements: Sequence[Judgement]) -> str:
 
 def _row(judgement: Judgement) -> str:
     claim = judgement.claim
-    unit = f" {escape(claim.unit)}" if claim.unit else ""
-    expected, obtained = words(claim.expected), words(judgement.obtained)
+    expected, obtained = map(escape, judgement.written())
     tolerance = f"<small>± {words(claim.tolerance)}</small>" if claim.tolerance else ""
     return ROW.substitute(
         id=escape(claim.id),
@@ -170,8 +169,8 @@ def _row(judgement: Judgement) -> str:
         source=escape(claim.source),
         stated_by=claim.stated_by,
         kind=claim.kind,
-        expected=f"{escape(expected)}{unit}{tolerance}" if expected else "",
-        obtained=f"{escape(obtained)}{unit}" if obtained else "",
+        expected=f"{expected}{tolerance}" if expected else "",
+        obtained=obtained,
         badge=judgement.verdict.name.lower().replace("_", "-"),
         verdict=judgement.verdict.value,
     )

@@ -1,6 +1,7 @@
 """A paper as a file of claims: what it states, and how each statement is tried.
 
-``claims.toml`` lies in the folder of the paper, beside the modules of its figures:
+``claims.toml`` lies in the folder of the paper, beside the modules of its figures; a long
+one is continued in ``claims_*.toml``, which have no ``[paper]``:
 
 .. code-block:: toml
 
@@ -228,6 +229,20 @@ class Paper(Entry):
         return importlib.import_module(f"{self.folder.parent.name}.{self.name}.{figure.module}")
 
 
+def _document(file: Path) -> dict[str, Any]:
+    """Return the tables of a file of claims and of those that continue it."""
+    document: dict[str, Any] = {"figures": [], "claims": []}
+    for part in (file, *sorted(file.parent.glob(f"{file.stem}_*.toml"))):
+        tables = tomllib.loads(part.read_text(encoding="utf-8"), parse_float=Fraction)
+        for name in ("figures", "claims"):
+            document[name] += tables.pop(name, [])
+        for name in tables.keys() & document.keys():
+            msg = f"[{name}] of {part.name} stands in {file.name}"
+            raise tomllib.TOMLDecodeError(msg)
+        document |= tables
+    return document
+
+
 def papers_folder() -> Path:
     """Return the folder of the papers: ``paper_repro``, installed beside this package.
 
@@ -255,7 +270,7 @@ def read_paper(file: Path) -> Paper:
     Parameters
     ----------
     file : path
-        A ``claims.toml``.
+        A ``claims.toml``. Files ``claims_*.toml`` beside it hold further figures and claims.
 
     Raises
     ------
@@ -263,8 +278,7 @@ def read_paper(file: Path) -> Paper:
         If it is not one; the message names the claim and the key.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        document = tomllib.loads(text, parse_float=Fraction)
+        document = _document(file)
         return Paper(**document, name=file.parent.name, folder=file.parent)
     except (OSError, tomllib.TOMLDecodeError) as error:
         msg = f"claims {str(file)!r} cannot be read: {error}."

@@ -10,8 +10,17 @@ LONGEST_FRACTION = 12
 """Characters of a fraction that still says more than its decimals."""
 
 
-def words(value: Any) -> str:
+def words(value: Any, *, unit: str = "", exact: bool = True) -> str:
     """Return a value as a reader would write it.
+
+    Parameters
+    ----------
+    value : value
+        Numbers, words, truth values, estimates, or lists of them.
+    unit : str, optional
+        Put behind it; "1", the unit of a plain number, is not.
+    exact : bool, default True
+        Whether a fraction that is no short decimal stays one.
 
     Examples
     --------
@@ -23,27 +32,29 @@ def words(value: Any) -> str:
     """
     if value is None:
         return ""
+    if unit not in ("", "1"):
+        return f"{words(value, exact=exact)} {unit}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return "; ".join(words(entry) for entry in value)
+        return "; ".join(words(entry, exact=exact) for entry in value)
     if isinstance(value, Estimate):
         return _estimate(value)
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, Fraction):
-        return _fraction(value)
+        return _fraction(value, exact=exact)
     return value if isinstance(value, str) else f"{float(value):.6g}"
 
 
-def _fraction(value: Fraction) -> str:
+def _fraction(value: Fraction, *, exact: bool) -> str:
     if value.denominator == 1:
         return words(int(value))
-    decimals = next((d for d in range(1, 13) if value * 10**d % 1 == 0), None)
+    decimals = next((d for d in range(1, 7) if value * 10**d % 1 == 0), None)
     if decimals is not None:
         return f"{float(value):.{decimals}f}"
-    written = str(value)
-    return written if len(written) <= LONGEST_FRACTION else f"{float(value):.6g}"
+    stays = exact and len(str(value)) <= LONGEST_FRACTION
+    return str(value) if stays else f"{float(value):.6g}"
 
 
 def _estimate(estimate: Estimate) -> str:

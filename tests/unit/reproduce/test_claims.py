@@ -68,3 +68,14 @@ def test_an_incomplete_claim_is_refused(toy, old, new, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InvalidArgument, match=r"claims\.toml"):
         read_paper(tmp_path / "claims.toml")
+
+
+def test_a_long_file_is_continued_in_others(toy):
+    whole = read_paper(toy / "claims.toml")
+    head, last = (toy / "claims.toml").read_text().rsplit("[[claims]]", 1)
+    (toy / "claims.toml").write_text(head)
+    (toy / "claims_more.toml").write_text(f"[[claims]]{last}")
+    assert read_paper(toy / "claims.toml") == whole
+    (toy / "claims_more.toml").write_text('[paper]\ntitle = "Another"\n')
+    with pytest.raises(InvalidArgument, match=r"\[paper\] of claims_more.toml"):
+        read_paper(toy / "claims.toml")
