@@ -4,7 +4,7 @@ from queueing_llm.plots._backlog import plot_backlog, watching_time
 from queueing_llm.plots._frame import COLOURS, check_plot_path, figure_class, framed, save
 from queueing_llm.plots._network import network_figure, plot_network
 from queueing_llm.plots._region import plot_region
-from queueing_llm.plots._residuals import plot_residuals
+from queueing_llm.plots._residuals import plot_residuals, residuals_figure
 
 __all__ = [
     "COLOURS",
@@ -16,6 +16,7 @@ __all__ = [
     "plot_network",
     "plot_region",
     "plot_residuals",
+    "residuals_figure",
     "save",
     "watching_time",
 ]

@@ -50,10 +50,29 @@ def plot_residuals(
         If Matplotlib is not installed.
     """
     check_plot_path(path)
-    save(_drawn(fits, title=title), path)
+    save(residuals_figure(fits, title=title), path)
 
 
-def _drawn(fits: Sequence[StepTimeFit], *, title: str) -> "Figure":
+def residuals_figure(fits: Sequence[StepTimeFit], *, title: str) -> "Figure":
+    """Return the figure that :func:`plot_residuals` writes.
+
+    Parameters
+    ----------
+    fits, title
+        As there.
+
+    Returns
+    -------
+    Figure
+        A Matplotlib figure, laws above and errors below.
+
+    Raises
+    ------
+    InvalidArgument
+        If there is no fit.
+    MissingDependency
+        If Matplotlib is not installed.
+    """
     if not fits:
         msg = "fits must hold at least one fit, got none."
         raise InvalidArgument(msg)

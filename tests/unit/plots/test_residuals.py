@@ -28,7 +28,7 @@ def points(line):
 @pytest.fixture(scope="module")
 def curve():
     found = fits(CURVE, "hinge", "affine")
-    return found, plots._drawn(found, title="a title")
+    return found, plots.residuals_figure(found, title="a title")
 
 
 def test_what_was_measured_is_drawn_in_milliseconds(curve):
@@ -72,7 +72,7 @@ def test_axes_have_units_and_the_legend_the_errors(curve):
 
 def test_batches_that_tokens_do_not_tell_apart_are_points():
     found = fits(BATCHES, "affine", "split")
-    figure = plots._drawn(found, title="a title")
+    figure = plots.residuals_figure(found, title="a title")
     _, first = figure.axes[0].lines
     np.testing.assert_allclose(points(first)[1], 1e3 * found[0].fitted_seconds)
     assert first.get_linestyle() == "None"
@@ -82,7 +82,7 @@ def test_batches_that_tokens_do_not_tell_apart_are_points():
 def test_axes_that_span_much_are_logarithmic(most, scale):
     tokens = np.linspace(10, 10 * most, 12)
     samples = StepSamples.of_tokens(tokens, 1e-3 * tokens)
-    figure = plots._drawn(fits(samples, "affine"), title="a title")
+    figure = plots.residuals_figure(fits(samples, "affine"), title="a title")
     assert {axes.get_xscale() for axes in figure.axes} == {scale}
     assert figure.axes[0].get_yscale() == scale
     assert figure.axes[1].get_yscale() == "linear"
