@@ -1,0 +1,1 @@
+"""Guldogan et al., multi-bin batching (arXiv:2412.04504): batches of equals in length."""

@@ -1,0 +1,1 @@
+"""Kumar and Meyn (1995): networks proved stable by quadratic functions."""

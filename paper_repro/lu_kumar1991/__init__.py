@@ -1,0 +1,1 @@
+"""Lu and Kumar (1991): buffer priorities that keep a line stable, and some that do not."""

@@ -1,0 +1,1 @@
+"""Orca (OSDI 2022): forming the batch anew at each iteration."""

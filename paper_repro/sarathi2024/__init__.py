@@ -1,0 +1,1 @@
+"""Sarathi-Serve (OSDI 2024): prompts in pieces behind the decodes."""

@@ -1,0 +1,1 @@
+"""PagedAttention, vLLM (SOSP 2023): the KV cache in pages."""
