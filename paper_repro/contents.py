@@ -1,10 +1,18 @@
 """The tables of claims in the READMEs: ``python -m paper_repro.contents`` writes them anew."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from queueing_llm.reproduce import KINDS, STATUSES, Claim, Paper, papers, papers_folder, words
+from queueing_llm.reproduce import (
+    KINDS,
+    STATED_BY,
+    STATUSES,
+    Claim,
+    Paper,
+    papers,
+    papers_folder,
+    words,
+)
 
 BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
 
@@ -28,22 +36,56 @@ def _filled(file: Path, table: str) -> str:
 
 
 def _counts(known: Sequence[Paper]) -> str:
-    """Count claims by kind and status, for each paper and together."""
-    cells = [(kind, status) for kind in KINDS for status in STATUSES]
+    """Count claims: by kind and status, by who states them and status, and for each paper."""
     everything = [claim for paper in known for claim in paper.claims]
-    used = [cell for cell in cells if any((c.kind, c.status) == cell for c in everything)]
-    rows = [("all", everything)] + [
-        (f"[{paper.name}]({paper.name}/README.md)", list(paper.claims)) for paper in known
+    crossed = [
+        _table(
+            [heading, *map(_plain, STATUSES), "sum"],
+            [
+                [name, *_numbers(claims, "status", STATUSES)]
+                for name, claims in (
+                    *((word, _those(everything, key, word)) for word in words_of),
+                    ("all", everything),
+                )
+            ],
+        )
+        for heading, key, words_of in (
+            ("kind", "kind", KINDS),
+            ("stated by", "stated_by", STATED_BY),
+        )
     ]
-    lines = [
-        "| paper | " + " | ".join(f"{k}, {s.replace('_', ' ')}" for k, s in used) + " | sum |",
-        "|---|" + "---:|" * (len(used) + 1),
-    ]
-    for name, claims in rows:
-        count = Counter((claim.kind, claim.status) for claim in claims)
-        numbers = [str(count[cell] or "") for cell in used]
-        lines.append(f"| {name} | " + " | ".join(numbers) + f" | {len(claims)} |")
-    return "\n".join(lines)
+    papers_ = _table(
+        ["paper", *KINDS, *map(_plain, STATUSES), "sum"],
+        [
+            [
+                f"[{paper.name}]({paper.name}/README.md)",
+                *_numbers(paper.claims, "kind", KINDS)[:-1],
+                *_numbers(paper.claims, "status", STATUSES),
+            ]
+            for paper in known
+        ],
+    )
+    return "\n\n".join((*crossed, papers_))
+
+
+def _those(claims: Sequence[Claim], key: str, word: str) -> list[Claim]:
+    return [claim for claim in claims if getattr(claim, key) == word]
+
+
+def _numbers(claims: Sequence[Claim], key: str, words_of: Iterable[str]) -> list[str]:
+    """Return how many claims have each of these words as their kind or status, and the sum."""
+    counts = [len(_those(claims, key, word)) for word in words_of]
+    return [str(count or "") for count in (*counts, len(claims))]
+
+
+def _plain(word: str) -> str:
+    return word.replace("_", " ")
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose columns but the first are numbers."""
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _claims(paper: Paper) -> str:
@@ -58,7 +100,7 @@ def _claims(paper: Paper) -> str:
 
 def _row(claim: Claim) -> str:
     expected = words(claim.expected, unit=claim.unit)
-    status = claim.status.replace("_", " ")
+    status = _plain(claim.status)
     if claim.obtained is not None:
         status += f": {words(claim.obtained, unit=claim.unit)}"
     if claim.reason:

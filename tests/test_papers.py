@@ -7,18 +7,21 @@ Claims are found by their files. Figures whose quick computation takes longer th
 import ast
 import functools
 import inspect
+from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from paper_repro import contents
-from queueing_llm.reproduce import Verdict, attempt, papers
+from queueing_llm.reproduce import Attempt, Judgement, Verdict, attempt, page, papers
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 SECONDS = 12
 PAPERS = {paper.name: paper for paper in papers()}
 FIGURES = [(paper.name, figure.module) for paper in PAPERS.values() for figure in paper.figures]
+PAGES = contents.pages()
 
 
 def marked(name, module, *values):
@@ -134,11 +137,54 @@ def test_a_computation_does_not_draw(name, module):
     assert not [name for name in names if name.startswith("matplotlib")]
 
 
-@pytest.mark.parametrize("file", contents.pages(), ids=lambda file: file.parent.name)
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.parent.name)
 def test_generated_tables_are_up_to_date(file):
-    assert file.read_text(encoding="utf-8") == contents.pages()[file], (
-        "run python -m paper_repro.contents"
-    )
+    assert file.read_text(encoding="utf-8") == PAGES[file], "run python -m paper_repro.contents"
+
+
+class Tags(HTMLParser):
+    """What a page names, where it points, and which of its tags are open."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self):
+        super().__init__()
+        self.ids, self.targets, self.open = Counter(), set(), []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if "id" in given:
+            self.ids[given["id"]] += 1
+        if given.get("href", "").startswith("#"):
+            self.targets.add(given["href"][1:])
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_of_all_papers_is_well_formed_and_names_everything_once():
+    attempts = [
+        Attempt(
+            paper,
+            figure,
+            tuple(
+                Judgement(claim, Verdict.REPRODUCED, claim.expected)
+                for claim in paper.claims_of(figure)
+            ),
+        )
+        for paper in PAPERS.values()
+        for figure in paper.figures
+    ]
+    tags = Tags()
+    tags.feed(page(tuple(PAPERS.values()), attempts, command="queueing-llm reproduce --all"))
+    assert tags.open == []
+    assert tags.targets == set(PAPERS)
+    assert tags.targets <= tags.ids.keys()
+    assert set(tags.ids.values()) == {1}
+    claims = sum(len(paper.claims) for paper in PAPERS.values())
+    assert len(tags.ids) == len(PAPERS) + len(FIGURES) + claims
 
 
 def test_a_claim_that_is_not_so_is_caught():

@@ -148,6 +148,22 @@ def test_the_json_schema_is_the_one_shown(capsys):
     assert [result.keys() for result in printed["results"]] == [documented] * 2
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "region theorem-2",
+        "network fork-join",
+        "verify sarathi --contract work_conserving",
+        "simulate theorem-2 --policy sarathi --horizon 9",
+    ],
+)
+def test_every_key_of_an_answer_is_documented(command, capsys):
+    assert main([*command.split(), "--json"]) == 0
+    documented = set(re.findall(r"`(\w+)`", TEXTS["json.md"]))
+    keys = set(json.loads(capsys.readouterr().out)) - documented
+    assert {key for key in keys if key.removesuffix("_exact") not in documented} == set()
+
+
 @pytest.mark.parametrize("text", blocks("toml", TEXTS["guide.md"]))
 def test_scenarios_load(text, tmp_path):
     (tmp_path / "mine.toml").write_text(text)
@@ -182,6 +198,22 @@ def test_files_named_in_documents_exist(document):
     )
     named = [name for name in re.findall(places, TEXTS[document.name]) if "yours" not in name]
     assert [name for name in named if not list(ROOT.glob(name.rstrip("/")))] == []
+
+
+def test_every_notebook_and_every_package_is_named():
+    notebooks = {path.name for path in ROOT.glob("notebooks/*.ipynb")}
+    assert set(re.findall(r"\(notebooks/([\w.]+)\)", TEXTS["README.md"])) == notebooks
+    layers = TEXTS["ARCHITECTURE.md"].split("## Layers")[1].split("```")[1]
+    packages = {path.parent.name for path in ROOT.glob("queueing_llm/*/__init__.py")}
+    assert packages - set(re.findall(r"\w+", layers)) == set()
+
+
+def test_the_runs_that_predictions_are_held_against_are_counted():
+    report = (ROOT / "paper_repro" / "validation" / "README.md").read_text(encoding="utf-8")
+    runs, left_out = re.search(r"^(\d+) runs of .*? left out (.+?)\. ", report, re.M).groups()
+    counted = int(runs) - sum(map(int, re.findall(r"\b(\d+) \(", left_out)))
+    assert f"[{counted:,} closed-loop runs" in TEXTS["README.md"]
+    assert f"against {counted:,} measured runs" in TEXTS["ARCHITECTURE.md"]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def compute(*, quick: bool = False) -> Computed:
     boundary = [_boundary(share) for share in shares]
     bounds = [ql.three_resource_bound(ENGINE, _at(rates)) for rates in boundary]
     tried = shares[::4] if quick else shares
-    grid = 24 if quick else 60
+    grid = 16 if quick else 60
     inside = _feasible_thresholds(boundary, grid)
     values: dict[str, Value] = {
         "boundary_is_full": all(_memory(rates) == KV_CAPACITY for rates in boundary),
@@ -45,7 +45,8 @@ def compute(*, quick: bool = False) -> Computed:
         ),
         "short_only": boundary[0][0],
         "long_only": boundary[-1][1],
-        "thresholds_are_inside": all(_memory(rates) <= KV_CAPACITY for rates in inside),
+        "thresholds_are_inside": bool(inside)
+        and all(_memory(rates) <= KV_CAPACITY for rates in inside),
     }
     return Computed(
         values,

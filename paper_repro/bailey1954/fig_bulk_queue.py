@@ -13,8 +13,7 @@ import numpy as np
 
 import queueing_llm as ql
 from paper_repro.bailey1954.bulk_queue import distribution, mean_by_roots, roots, simulated
-from paper_repro.lu_kumar1991.two_panels import two_panels
-from queueing_llm.plots import COLOURS
+from queueing_llm.plots import COLOURS, two_panels
 from queueing_llm.reproduce import Computed
 
 if TYPE_CHECKING:
@@ -43,7 +42,14 @@ def compute(*, quick: bool = False) -> Computed:
         for rate, batch in CASES.values()
         for z in roots(rate, batch)
     )
-    values["pollaczek_khinchine"] = 0.7 + 0.7**2 / (2 * (1 - 0.7))
+    values["pollaczek_khinchine"] = all(
+        abs(mean - (load + load**2 / (2 * (1 - load)))) < 1e-9
+        for load in (0.1, 0.5, 0.9)
+        for mean in (
+            mean_by_roots(load, 1),
+            float(distribution(load, 1, states=STATES) @ np.arange(STATES)),
+        )
+    )
     values["critical_rate"] = critical_rate(5)
     return Computed(
         values,

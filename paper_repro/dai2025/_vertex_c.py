@@ -8,11 +8,14 @@ the vertex C = (29, 99) / 46.75 tokens/ms of the stability region.
 from fractions import Fraction
 
 import queueing_llm as ql
-from paper_repro.dai2025._published import STEP_TIME
+from paper_repro.dai2025._published import COLOUR, STEP_TIME
+from queueing_llm.plots import COLOURS
 
 PROMPT, OUTPUT, PLACES = 290, 990, 100
 GAP = Fraction("0.4675")
 """Between the arrivals of vertex C [s]."""
+SARATHI_COLOUR = {128: COLOUR["Sarathi-Serve"], 256: COLOURS[5], 1024: COLOURS[1]}
+"""By token budget; the other policies have the colours of the other figures."""
 
 
 def engine(token_budget: int, *, places: int | None = PLACES) -> ql.Engine:

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import queueing_llm as ql
-from paper_repro.dai2025._vertex_c import GAP, engine, evenly
-from queueing_llm.plots import COLOURS, framed
+from paper_repro.dai2025._published import COLOUR
+from paper_repro.dai2025._vertex_c import GAP, SARATHI_COLOUR, engine, evenly
+from queueing_llm.plots import framed
 from queueing_llm.reproduce import Computed, Value
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 
 HORIZON = 500
 DRAWN = {
-    "FasterTransformer, b = 128": ("faster_transformer:chunked", 128, COLOURS[1]),
-    "vanilla vLLM, b = 128": ("vanilla_vllm:chunked", 128, COLOURS[4]),
-    "Orca, b = 128": ("orca", 128, COLOURS[3]),
-    "Sarathi, b = 1024": ("sarathi", 1024, COLOURS[0]),
-    "Sarathi, b = 128": ("sarathi", 128, COLOURS[2]),
+    "FasterTransformer, b = 128": (
+        "faster_transformer:chunked",
+        128,
+        COLOUR["FasterTransformer"],
+    ),
+    "vanilla vLLM, b = 128": ("vanilla_vllm:chunked", 128, COLOUR["vanilla vLLM"]),
+    "Orca, b = 128": ("orca", 128, COLOUR["Orca"]),
+    "Sarathi, b = 1024": ("sarathi", 1024, SARATHI_COLOUR[1024]),
+    "Sarathi, b = 128": ("sarathi", 128, SARATHI_COLOUR[128]),
 }
 READINGS = {
     "sarathi": (128, 256, 1024),

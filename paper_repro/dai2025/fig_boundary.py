@@ -49,6 +49,10 @@ class Cell:
         """The cell in the names of values."""
         return f"{POLICIES[self.name].name}_{self.lengths[0]}_{self.lengths[1]}_{self.percent}"
 
+    def is_below(self, name: str, lengths: tuple[int, int]) -> bool:
+        """Whether the cell is one of a policy and a workload below load 1."""
+        return (self.name, self.lengths) == (name, lengths) and self.percent < 100
+
 
 def compute(*, quick: bool = False) -> Computed:
     """Decide and simulate every cell; ``quick`` takes shorter and fewer runs."""
@@ -77,7 +81,10 @@ def compute(*, quick: bool = False) -> Computed:
             f"critical_load_{POLICIES[name].name}_{workload}": load
             for name, load in loads.items()
         }
-        values[f"throughput_optimal_{workload}"] = tuple(load == 1 for load in loads.values())
+        values[f"throughput_optimal_{workload}"] = tuple(
+            not any(cell.run.grows for cell in cells if cell.is_below(name, lengths))
+            for name in POLICIES
+        )
     return Computed(values=values, tables=_tables(cells))
 
 

@@ -131,7 +131,7 @@ def plot(computed: Computed) -> "Figure":
         fontsize=11,
     )
     remarks = {
-        "10.4": "below the limit of vanilla vLLM, 10.50/s: a plateau, no divergence",
+        "10.4": "below the limit of vanilla vLLM, 10.50/s, which stays on a plateau",
         "12": "between the limits of vanilla vLLM, 10.50/s, and of the engine, 13.87/s",
         "14": "above the limit of the engine, 13.87/s: all grow, two of them slowly",
     }

@@ -55,7 +55,9 @@ def compute(*, quick: bool = False) -> Computed:
 
     return Computed(
         {
-            "multiples": tuple(boundary / boundaries[0] for boundary in boundaries),
+            "multiples": tuple(
+                engines_served(runs[servers, LOADS[-1]], boundaries[0]) for servers in SERVERS
+            ),
             "boundaries": tuple(boundaries),
             "evidence": tuple(rate.evidence.value for rate in rates),
             "growth_at_90": growth_at(90),
@@ -111,6 +113,19 @@ def requests_served(run: ql.NetworkRun) -> tuple[ql.Estimate, ...]:
     return tuple(
         replace(rate, value=rate.value / TOKENS, standard_error=rate.standard_error / TOKENS)
         for rate in run.token_throughput
+    )
+
+
+def engines_served(run: ql.NetworkRun, boundary: Fraction) -> ql.Estimate:
+    """Return what all engines serve together, as a multiple of the boundary of one [1].
+
+    Their standard errors are added: an upper limit, however they depend on each other.
+    """
+    rates = requests_served(run)
+    return replace(
+        rates[0],
+        value=sum(rate.value for rate in rates) / float(boundary),
+        standard_error=sum(rate.standard_error for rate in rates) / float(boundary),
     )
 
 

@@ -85,7 +85,7 @@ def at_load(network: ql.AgentNetwork, load: Fraction = LOAD) -> ql.AgentNetwork:
 
 
 def safe_load(verdict: ql.NetworkVerdict) -> Fraction | None:
-    """Return up to which load every work-conserving rule is proved stable [1]."""
+    """Return up to which load every rule that finishes in order is proved stable [1]."""
     safe = verdict.any_policy_scaling
     return None if safe is None else safe / verdict.nominal_scaling
 
@@ -137,7 +137,7 @@ def fork_join_and_back() -> ql.AgentNetwork:
 def plot(computed: Computed) -> "Figure":
     """Draw a bar for each workflow: the loads that are proved safe."""
     title = "Work conservation is enough where workflows only move forward"
-    figure, axes = framed(title, height=3.2)
+    figure, axes = framed(title, height=3.4)
     table = computed.tables["shapes"]
     for line, safe in enumerate(table["safe_load"]):
         known = not math.isnan(safe)
@@ -152,6 +152,7 @@ def plot(computed: Computed) -> "Figure":
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1)
     axes.set_xlabel(
-        "load of the busiest engine [1]; green: every work-conserving rule is stable"
+        "load of the busiest engine [1]; green: every work-conserving rule\n"
+        "that finishes requests in order is stable"
     )
     return figure

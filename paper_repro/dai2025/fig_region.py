@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import queueing_llm as ql
 from paper_repro.dai2025._published import STEP_TIME as STEP
-from paper_repro.dai2025._vertex_c import GAP, OUTPUT, PROMPT, engine, evenly
+from paper_repro.dai2025._vertex_c import GAP, OUTPUT, PROMPT, SARATHI_COLOUR, engine, evenly
 from queueing_llm.errors import InvalidArgument
 from queueing_llm.plots import COLOURS, framed
 from queueing_llm.reproduce import Computed, Value
@@ -260,13 +260,13 @@ def plot(computed: Computed) -> "Figure":
     )  # fmt: skip
     own = computed.tables["saturated_sarathi"]
     axes.plot(
-        own["prefill_tokens_per_ms"], own["decode_tokens_per_ms"], color=COLOURS[0],
+        own["prefill_tokens_per_ms"], own["decode_tokens_per_ms"], color=SARATHI_COLOUR[1024],
         linestyle="--", marker=".", label="saturated Sarathi, b = 1024",
     )  # fmt: skip
     loads = computed.tables["loads"]
     c, inside = zip(loads["prefill_tokens_per_ms"], loads["decode_tokens_per_ms"], strict=True)
     label = "0.9 C: Sarathi keeps up with b = 128, not with 1024"
-    axes.plot(*inside, "D", color=COLOURS[0], label=label)
+    axes.plot(*inside, "D", color=SARATHI_COLOUR[1024], label=label)
     axes.plot(*c, "*", color="black", markersize=13, label="vertex C = (29, 99) / 46.75 ms")
     axes.set_xlabel("prefill rate [tokens/ms]")
     axes.set_ylabel("decode rate [tokens/ms]")

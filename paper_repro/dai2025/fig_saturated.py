@@ -56,7 +56,7 @@ MOST_AT_ONCE = 20
 
 def compute(*, quick: bool = False) -> Computed:
     """Follow saturated engines from different starts, exactly and by simulation."""
-    runs = 8 if quick else 24
+    runs = 12 if quick else 24
     rates = {
         name: _two_quarters(output, load, runs) for name, (output, load, *_) in CASES.items()
     }

@@ -34,7 +34,7 @@ def compute(*, quick: bool = False) -> Computed:
             "milliseconds_beyond": tuple(1000 * time for time in times[4:]),
             "milliseconds_just_over": tuple(1000 * STEP_TIME(n) for n in (129, 257)),
             "tokens_per_second": tuple(rate.tokens_per_second for rate in best),
-            "best_batches": tuple(rate.batch_tokens for rate in best),
+            "best_batches": tuple(map(_first_best, FULL_BATCHES)),
             "limit": STEP_TIME.block / STEP_TIME.per_block,
             "full_rate_130": full,
             "best_rate_130": over.tokens_per_second,
@@ -59,6 +59,11 @@ def compute(*, quick: bool = False) -> Computed:
 def _best(law: ql.AbstractStepTime, token_budget: int) -> ql.BestRate:
     """Return the best batch of an engine of that law and budget."""
     return ql.best_rate(ql.Engine(step_time=law, token_budget=token_budget))
+
+
+def _first_best(token_budget: int) -> int:
+    """Return the smallest of the best batches, by trying every size in exact numbers."""
+    return max(range(1, token_budget + 1), key=lambda tokens: tokens / STEP_TIME(tokens))
 
 
 def _capacity(prompt: int, output: int, *, engine_accounting: bool = False) -> Fraction:

@@ -67,9 +67,9 @@ def compute(*, quick: bool = False) -> Computed:
         {
             "boundary_at_half": largest_fifth(F(1, 2)),
             "inside": is_globally_stable(line(*INSIDE)),
-            "outside": is_globally_stable(line(*OUTSIDE)),
+            "outside_some_rule_is_unstable": not is_globally_stable(line(*OUTSIDE)),
             "virtual_load_outside": sum(OUTSIDE),
-            "inside_grows": inside.grows,
+            "inside_does_not_grow": not inside.grows,
             "outside_grows": outside.grows,
             "factor_outside": cycle.factor,
         },

@@ -33,7 +33,10 @@ LOADS = ("1/5", "1/2", "7/10", "17/20", "19/20")
 
 def compute(*, quick: bool = False) -> Computed:
     """Return mean waits by simulation and by the filling of bins."""
-    waits = [_mean_wait(_light_run(k, horizon=60.0 if quick else 120.0)) for k in FEW_BINS]
+    horizon, replications = (60.0, 20) if quick else (120.0, 30)
+    waits = [
+        _mean_wait(_light_run(k, horizon=horizon, replications=replications)) for k in FEW_BINS
+    ]
     growth = [_run(k, HEAVY, requests=8_000 if quick else 16_000).growth for k in (1, 4)]
     excess = (HEAVY - throughput(equal_bins(1))) * MEAN_LENGTH
     rows = _curves(quick=quick)
@@ -56,7 +59,7 @@ def _filling(bins: int, rate: Fraction | int) -> Fraction:
     return Fraction(bins * (BATCH - 1), 2) / rate
 
 
-def _light_run(bins: int, *, horizon: float) -> ql.Run:
+def _light_run(bins: int, *, horizon: float, replications: int) -> ql.Run:
     """Simulate many short runs of a lightly loaded server, begun when the bins are mixed."""
     return ql.simulate(
         engine(),
@@ -64,7 +67,7 @@ def _light_run(bins: int, *, horizon: float) -> ql.Run:
         policy=MultiBinBatching(equal_bins(bins)),
         horizon=horizon,
         warmup=20.0,
-        replications=30,
+        replications=replications,
         seed=504 + bins,
     )
 
@@ -106,7 +109,7 @@ def _curves(*, quick: bool) -> dict[str, list[float]]:
     for bins in (1, 4) if quick else BINS:
         for load in LOADS[1::2] if quick else LOADS:
             rate = Fraction(load) * throughput(equal_bins(bins))
-            run = _run(bins, rate, requests=2_000 if quick else 4_000)
+            run = _run(bins, rate, requests=1_000 if quick else 4_000)
             rows["bins"].append(bins)
             rows["rate_per_s"].append(float(rate))
             rows["wait_s"].append(_mean_wait(run).value)

@@ -100,7 +100,7 @@ def _curves(servers: list[Server], capacities: list[Fraction]) -> dict[str, list
 def plot(computed: Computed) -> "Figure":
     """Draw latency over the arrival rate, a curve for each limit."""
     figure, axes = framed(
-        "A limit on the batch costs nothing until its own capacity is near", height=4.0
+        "A limit on the batch costs little until its own capacity is near", height=4.0
     )
     curve = computed.tables["latency"]
     capacities = computed.tables["capacity"]["capacity_per_s"]

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import queueing_llm as ql
-from paper_repro.lu_kumar1991.two_panels import two_panels
 from queueing_llm.networks import (
     is_globally_stable,
     quadratic_margin,
     quadratic_scaling,
     two_station_threshold,
 )
-from queueing_llm.plots import COLOURS
+from queueing_llm.plots import COLOURS, two_panels
 from queueing_llm.reproduce import Computed
 
 if TYPE_CHECKING:
@@ -82,9 +81,9 @@ def compute(*, quick: bool = False) -> Computed:
             ),
             "region_is_not_empty": min(region["quadratic_s"]) > 0,
             "found_inside": has_quadratic(rybko_stolyar(F(9, 20), F(9, 20))),
-            "found_between": has_quadratic(BETWEEN),
+            "none_found_between": not has_quadratic(BETWEEN),
             "between_is_stable": is_globally_stable(BETWEEN),
-            "found_outside": has_quadratic(rybko_stolyar(F(11, 20), F(11, 20))),
+            "none_found_outside": not has_quadratic(rybko_stolyar(F(11, 20), F(11, 20))),
         },
         {
             "networks": {

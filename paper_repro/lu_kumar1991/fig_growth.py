@@ -18,7 +18,6 @@ import numpy as np
 
 import queueing_llm as ql
 from paper_repro.lu_kumar1991.as_engines import as_engines
-from paper_repro.lu_kumar1991.two_panels import two_panels
 from queueing_llm.certificates import certify_growth, certify_network_stability
 from queueing_llm.networks import (
     cycle_attraction,
@@ -31,7 +30,7 @@ from queueing_llm.networks import (
     two_station_threshold,
     virtual_stations,
 )
-from queueing_llm.plots import COLOURS
+from queueing_llm.plots import COLOURS, two_panels
 from queueing_llm.reproduce import Computed
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def fluid_values() -> dict[str, Any]:
         "factor_of_classic_numbers": fluid_factor(F(1), means=CLASSIC),
         "loads_of_classic_numbers": station_loads(line(F(1), means=CLASSIC)),
         "formula_is_the_path": all(fluid_factor(rate) == factor(rate) for rate in rates),
-        "path_is_the_only_one": path.is_forced,
+        "another_path_starts_there": not path.is_forced,
         "jobs_are_drawn_to_it": attraction is not None and attraction.attracts,
         "growth_is_certified": cycle is not None
         and certify_growth(line(RATE), cycle) is not None,

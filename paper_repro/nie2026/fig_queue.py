@@ -28,8 +28,8 @@ SECONDS = 1000.0
 def compute(*, quick: bool = False) -> Computed:
     """Return verdicts by theorem, certificate and simulation, and the paths."""
     found = EQUAL.threshold()
-    replications = 4 if quick else 16
-    runs = {rate: _run(rate, replications) for rate in RATES}
+    replications = dict.fromkeys(RATES, 4 if quick else 16) | {OVERLOADED: 16}
+    runs = {rate: _run(rate, count) for rate, count in replications.items()}
     verdict = ql.check_stability(EQUAL.engine, EQUAL.at(3), policy=ql.VLLM_V1, seed=5)
     values: dict[str, Value] = {
         "words": tuple(word_for(rate, found) for rate in RATES),

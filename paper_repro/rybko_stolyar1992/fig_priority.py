@@ -17,7 +17,6 @@ import numpy as np
 
 import queueing_llm as ql
 from paper_repro.lu_kumar1991.as_engines import as_engines
-from paper_repro.lu_kumar1991.two_panels import two_panels
 from queueing_llm.certificates import certify_growth
 from queueing_llm.networks import (
     LyapunovPieces,
@@ -29,7 +28,7 @@ from queueing_llm.networks import (
     two_station_threshold,
     virtual_stations,
 )
-from queueing_llm.plots import COLOURS
+from queueing_llm.plots import COLOURS, two_panels
 from queueing_llm.reproduce import Computed
 
 if TYPE_CHECKING:
@@ -152,7 +151,9 @@ def totals_by_order(replications: int) -> tuple[dict[str, list[float]], dict[str
         columns["time_s"] = run.times.tolist()
         columns[f"{name} [calls]"] = run.sessions_in_system.mean(axis=0).tolist()
         # A stable network of this load holds some dozens of calls.
-        drained[f"drains: {name}"] = bool((run.sessions_in_system.min(axis=1) < 10).all())
+        emptied = run.sessions_in_system.min(axis=1) < 10
+        drained[f"drains: {name}"] = bool(emptied.all())
+        drained[f"keeps its backlog: {name}"] = not emptied.any()
     return columns, drained
 
 

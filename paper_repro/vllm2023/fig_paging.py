@@ -16,8 +16,7 @@ from fractions import Fraction as F
 from typing import TYPE_CHECKING, Any
 
 import queueing_llm as ql
-from paper_repro.lu_kumar1991.two_panels import two_panels
-from queueing_llm.plots import COLOURS
+from queueing_llm.plots import COLOURS, two_panels
 from queueing_llm.reproduce import Computed
 from queueing_llm.verify import check_policy
 
@@ -140,8 +139,11 @@ def preemptions(runs: dict[int, ql.Run]) -> dict[str, Any]:
     """Return who is preempted, and in which order."""
     report = check_policy(ql.VANILLA_VLLM, contracts=["newest_preempted_first"])
     return {
-        f"preempts: {name}": runs[block].preemptions > 0 for name, block in SCHEMES.items()
-    } | {"newest_preempted_first": report.findings[0].outcome.value}
+        "preempts: paging": runs[SCHEMES["paging"]].preemptions > 0,
+        "never preempts: oracle": runs[SCHEMES["oracle"]].preemptions == 0,
+        "never preempts: max": runs[SCHEMES["max"]].preemptions == 0,
+        "newest_preempted_first": report.findings[0].outcome.value,
+    }
 
 
 def kv_bytes(layers: int, heads: int, head_size: int, *, number: int = 2) -> int:
@@ -163,19 +165,11 @@ def kv_bytes(layers: int, heads: int, head_size: int, *, number: int = 2) -> int
 
 
 def arithmetic() -> dict[str, Any]:
-    """Return what follows from the shapes of models and blocks alone."""
-    opt, tokens, length = kv_bytes(40, 40, 128), 131_000, 1280
-    blocks_of_next = -(-(length + 1) // 16)
+    """Return what follows from the shape of OPT-13B alone."""
+    opt = kv_bytes(40, 40, 128)
     return {
         "opt_13b_kilobytes": F(opt, 1024),
         "opt_13b_gigabytes": F(2048 * opt, 1024**3),
-        "llama_2_7b_bytes": kv_bytes(32, 32, 128),
-        "llama_3_8b_bytes": kv_bytes(32, 8, 128),
-        "llama_3_70b_bytes": kv_bytes(80, 8, 128),
-        "contiguous_requests": tokens // 2048,
-        "paged_requests": tokens // 16 // -(-length // 16),
-        "blocks_of_1281": blocks_of_next,
-        "waste_of_1281": 16 * blocks_of_next - (length + 1),
     }
 
 

@@ -1,8 +1,9 @@
 r"""What the controller sets: the refill share, the refill, and the slots that memory allows.
 
-Prop. 1, Prop. 3 and the controller example of the artifact (H200, decode-heavy): an estimated
-hazard of 0.000475 gave 318 slots and a refill of 4, one of 0.000472 gave 315 slots. The KV
-capacity behind these slots is not published, so it is solved for.
+Prop. 1 and the controller example of the artifact (H200, decode-heavy): an estimated hazard of
+0.000475 gave 318 slots and a refill of 4, one of 0.000472 gave 315 slots. The formula for slots
+is that of the artifact, which refines Prop. 3. The KV capacity behind these slots is not
+published, so it is solved for.
 """
 
 import numpy as np

@@ -6,6 +6,7 @@ claim has ``id``, ``figure``, ``source``, ``stated_by``, ``kind``, ``statement``
 """
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -88,35 +89,61 @@ def reproduce(
     if data is not None and not data.is_dir():
         msg = f"data {str(data)!r} is not a folder: the folder of the measurements is accepted."
         raise InvalidArgument(msg)
-    made_folder(out)
+    index = _page_file(out, chosen)
     figure_class()  # Without Matplotlib, say so before the work.
     count = (os.cpu_count() or 1) if jobs is None else jobs
     if count < 1:
         msg = f"jobs must be at least 1, got jobs={count}."
         raise InvalidArgument(msg)
     attempts = _attempted(figures, quick=quick, data=data, out=out, jobs=count)
-    index = out / "index.html"
-    words = ["--all"] if everything else [p.name for p in chosen]
-    words += [word for name in figure or () for word in ("--figure", name)]
-    words += ["--quick"] if quick else []
-    command = f"queueing-llm reproduce {shlex.join(words)}"
+    names = ["--all"] if everything else [p.name for p in chosen]
+    command = _command(names, figure, quick=quick, data=data)
     index.write_text(page(chosen, attempts, command=command), encoding="utf-8")
-    records = [paper_record(p, attempts, whole=not figure) for p in chosen]
     if as_json:
+        records = [paper_record(p, attempts, whole=not figure) for p in chosen]
         print_json({"papers": records, "index": str(index)})
     else:
         print_attempts(chosen, attempts, whole=not figure)
         answers().print(Text(f"page: {index}"), soft_wrap=True)
     failed = any(j.verdict.is_a_failure for a in attempts for j in a.judgements)
-    return NOT_REPRODUCED if failed else 0
+    unwritten = any(a.reason for a in attempts if a.computed is not None)
+    return NOT_REPRODUCED if failed or unwritten else 0
+
+
+def _command(
+    names: Sequence[str], figures: Sequence[str] | None, *, quick: bool, data: Path | None
+) -> str:
+    """Return the command that makes the same page, wherever it goes."""
+    words = [*names]
+    words += [word for name in figures or () for word in ("--figure", name)]
+    words += ["--quick"] if quick else []
+    words += ["--data", str(data)] if data is not None else []
+    return f"queueing-llm reproduce {shlex.join(words)}"
+
+
+def _page_file(out: Path, chosen: Sequence[Paper]) -> Path:
+    """Return where the page goes, once all folders are there and it can be written."""
+    for paper in chosen:
+        made_folder(out / paper.name)
+    index = out / "index.html"
+    if index.exists() and not (index.is_file() and os.access(index, os.W_OK)):
+        msg = f"page {str(index)!r} cannot be written: a writable file is accepted."
+        raise InvalidArgument(msg)
+    return index
 
 
 def _named(name: str, known: Sequence[Paper]) -> Paper:
+    number, _, version = name.lower().removeprefix("arxiv:").partition("v")
     for paper in known:
-        if name.lower() == paper.name or (
-            name[:1].isdigit() and name.partition("v")[0] in paper.paper.source
-        ):
+        if name.lower() == paper.name:
             return paper
+        arxiv = re.search(r"arXiv:([\d.]+)(?:v(\d+))?", paper.paper.source)
+        if arxiv is None or number != arxiv[1]:
+            continue
+        if version and arxiv[2] and version != arxiv[2]:
+            msg = f"paper {name!r} is tried as {arxiv[0]}: no other version is accepted."
+            raise InvalidArgument(msg)
+        return paper
     msg = f"paper {name!r} is not known: {nearest(name, (p.name for p in known))}."
     raise InvalidArgument(msg)
 

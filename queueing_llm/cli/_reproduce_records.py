@@ -57,7 +57,7 @@ def _claim_record(judgement: Judgement) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; a fraction that is no decimal stays as words."""
+    """Return a value as JSON has it; a fraction becomes a decimal, unless written as one."""
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     if value is None or isinstance(value, bool | int | str):

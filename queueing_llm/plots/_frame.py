@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,26 @@ def framed(title: str, *, height: float) -> "tuple[Figure, Axes]":
     axes = figure.add_subplot()
     axes.set_title(textwrap.fill(title, TITLE_WIDTH), loc="left", fontsize=11)
     axes.xaxis.set_major_formatter("{x:,.10g}")
+    _frame(axes)
+    return figure, axes
+
+
+def two_panels(
+    title: str, *, height: float, width_ratios: Sequence[float] = (1, 1)
+) -> "tuple[Figure, Axes, Axes]":
+    """Return an empty figure of the given height [inches], and its left and right axes."""
+    figure = figure_class()(figsize=(9.6, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    left, right = figure.subplots(1, 2, width_ratios=width_ratios)
+    _frame(left)
+    _frame(right)
+    return figure, left, right
+
+
+def _frame(axes: "Axes") -> None:
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def save(figure: "Figure", path: str | os.PathLike[str]) -> None:

@@ -1,15 +1,12 @@
 """Claims of papers, tried: what is stated, what is obtained, and where they differ and why."""
 
 from queueing_llm.reproduce._attempt import Attempt, attempt, attempt_all, seconds_of, untried
+from queueing_llm.reproduce._claim import KINDS, STATED_BY, STATUSES, Claim
 from queueing_llm.reproduce._computed import Computed, Value
 from queueing_llm.reproduce._files import made_folder
 from queueing_llm.reproduce._judge import Judgement, Verdict, judge
 from queueing_llm.reproduce._page import page
 from queueing_llm.reproduce._paper import (
-    KINDS,
-    STATED_BY,
-    STATUSES,
-    Claim,
     DataFile,
     Paper,
     PaperFigure,

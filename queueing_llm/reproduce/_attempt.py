@@ -1,9 +1,11 @@
 """Figures computed, their claims judged, their files written, several side by side."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -31,7 +33,7 @@ class Attempt:
     seconds : float
         What it took [s].
     reason : str
-        Why it was not computed; empty if it was.
+        Why it was not computed, or not drawn; empty if it was.
     files : tuple of str
         What was written, relative to the folder of the output.
     computed : Computed or None
@@ -74,7 +76,8 @@ def attempt(
     -------
     Attempt
         With a verdict for each claim. A figure whose data or packages are not at hand is not
-        tried, and says why; one whose computation breaks off fails.
+        tried, and says why; one whose computation breaks off fails. What cannot be drawn or
+        written is judged all the same.
     """
     missing = [file for file in figure.data if data is None or not (data / file.file).is_file()]
     if missing:
@@ -91,9 +94,14 @@ def attempt(
     except Exception as error:  # One broken figure must not keep the others from being tried.
         reason = f"its computation broke off: {type(error).__name__}: {error}"
         return _left(paper, figure, reason, verdict=Verdict.FAILED)
-    files = write_figure(paper, figure, computed, out) if out is not None else ()
+    reason, files = "", tuple[str, ...]()
+    if out is not None:
+        try:
+            files = write_figure(paper, figure, computed, out)
+        except Exception as error:  # Nor one broken picture.
+            reason = f"its files cannot be written: {type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
-    return Attempt(paper, figure, judgements, seconds, files=files, computed=computed)
+    return Attempt(paper, figure, judgements, seconds, reason, files, computed)
 
 
 def attempt_all(
@@ -121,17 +129,34 @@ def attempt_all(
             yield attempt(paper, figure, quick=quick, data=data, out=out)
         return
     # Threads of numerical libraries do not survive a fork.
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(figures)), mp_context=fresh) as pool:
-        work = [
-            pool.submit(attempt, paper, figure, quick=quick, data=data, out=out)
+    with ProcessPoolExecutor(
+        min(jobs, len(figures)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_be_interrupted_silently,
+    ) as pool:
+        work = {
+            pool.submit(attempt, paper, figure, quick=quick, data=data, out=out): (
+                paper,
+                figure,
+            )
             for paper, figure in longest_first
-        ]
+        }
         try:
             for done in as_completed(work):
-                yield done.result()
+                try:
+                    found = done.result()
+                except BrokenProcessPool:
+                    reason = "a process was killed while it was tried, perhaps for its memory"
+                    found = _left(*work[done], reason, verdict=Verdict.FAILED)
+                yield found
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _be_interrupted_silently() -> None:
+    """Let an interrupt of all processes end this one without a traceback of its own."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def seconds_of(figure: PaperFigure, *, quick: bool) -> float:

@@ -7,8 +7,8 @@ from enum import Enum
 from fractions import Fraction
 from typing import Any, final
 
+from queueing_llm.reproduce._claim import Claim
 from queueing_llm.reproduce._computed import Value
-from queueing_llm.reproduce._paper import Claim
 from queueing_llm.reproduce._words import words
 from queueing_llm.simulate import Estimate
 
@@ -90,7 +90,7 @@ def agrees(claim: Claim, expected: Any, obtained: Any) -> bool:
         )
     if claim.kind == "qualitative":
         return type(expected) is type(obtained) and bool(expected == obtained)
-    wanted = _number(expected)
+    wanted = Fraction(expected)
     if claim.kind == "statistical":
         if not isinstance(obtained, Estimate):
             return False
@@ -98,21 +98,20 @@ def agrees(claim: Claim, expected: Any, obtained: Any) -> bool:
         return abs(obtained.value - float(wanted)) <= room
     if isinstance(obtained, bool) or not isinstance(obtained, numbers.Real):
         return False
-    exact = obtained if isinstance(obtained, numbers.Rational) else float(obtained)
-    return math.isfinite(exact) and abs(Fraction(exact) - wanted) <= claim.tolerance
+    if not isinstance(obtained, numbers.Rational):
+        obtained = float(obtained)
+        if not math.isfinite(obtained):
+            return False
+    return abs(Fraction(obtained) - wanted) <= claim.tolerance
 
 
 def _is_too_noisy(claim: Claim, obtained: Any) -> bool:
-    """Whether some standard error exceeds the resolution; NaN does."""
+    """Whether some standard error exceeds the resolution; NaN and that of one run do."""
     estimates = obtained if isinstance(obtained, list | tuple) else (obtained,)
     return not all(
         isinstance(estimate, Estimate)
+        and estimate.observations > 1
         and claim.resolution is not None
         and estimate.standard_error <= claim.resolution
         for estimate in estimates
     )
-
-
-def _number(written: Any) -> Fraction:
-    """Return the number that a claim states, exact as written."""
-    return Fraction(written)

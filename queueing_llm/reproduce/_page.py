@@ -7,9 +7,10 @@ from importlib.metadata import version
 from string import Template
 
 from queueing_llm.reproduce._attempt import Attempt, untried
+from queueing_llm.reproduce._claim import KINDS, STATED_BY
 from queueing_llm.reproduce._judge import Judgement, Verdict
 from queueing_llm.reproduce._page_style import STYLE
-from queueing_llm.reproduce._paper import KINDS, STATED_BY, Paper
+from queueing_llm.reproduce._paper import Paper
 from queueing_llm.reproduce._words import words
 
 MEANING = {
@@ -61,7 +62,7 @@ $untried
 </section>
 """)
 FIGURE = Template("""\
-<article id="$name-$module">
+<article id="$name.$module">
 <h3>$caption</h3>
 $picture
 <p class="soft">$cost · <code>queueing-llm reproduce $name --figure $module</code>$files</p>
@@ -79,7 +80,7 @@ $rows
 </table></div>
 """)
 ROW = Template("""\
-<tr id="$id"><td>$statement$reason</td>
+<tr id="$paper.$id"><td>$statement$reason</td>
 <td>$source<small>stated by: $stated_by</small></td>
 <td>$kind</td>
 <td class="value">$expected</td>
@@ -132,7 +133,7 @@ def _paper(paper: Paper, attempts: Sequence[Attempt]) -> str:
         about=escape(paper.paper.about),
         counts=_counts([j for a in shown for j in a.judgements] + list(left)),
         figures="".join(_figure(attempt) for attempt in shown),
-        untried=f"<h3>Not tried</h3>{_table(left)}" if left else "",
+        untried=f"<h3>Not tried</h3>{_table(paper, left)}" if left else "",
     )
 
 
@@ -150,19 +151,21 @@ def _figure(attempt: Attempt) -> str:
         picture="".join(f'<img src="{file}" alt="{caption}">' for file in pictures),
         cost=cost,
         files=links,
-        table=_table(attempt.judgements),
+        table=_table(attempt.paper, attempt.judgements),
     )
 
 
-def _table(judgements: Sequence[Judgement]) -> str:
-    return TABLE.substitute(rows="\n".join(map(_row, judgements))) if judgements else ""
+def _table(paper: Paper, judgements: Sequence[Judgement]) -> str:
+    rows = "\n".join(_row(paper, judgement) for judgement in judgements)
+    return TABLE.substitute(rows=rows) if rows else ""
 
 
-def _row(judgement: Judgement) -> str:
+def _row(paper: Paper, judgement: Judgement) -> str:
     claim = judgement.claim
     expected, obtained = map(escape, judgement.written())
     tolerance = f"<small>± {words(claim.tolerance)}</small>" if claim.tolerance else ""
     return ROW.substitute(
+        paper=paper.name,
         id=escape(claim.id),
         statement=escape(claim.statement),
         reason=f"<small>{escape(judgement.reason)}</small>" if judgement.reason else "",

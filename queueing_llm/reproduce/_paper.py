@@ -23,7 +23,7 @@ one is continued in ``claims_*.toml``, which have no ``[paper]``:
     figure = "fig_boundary"
     value = "capacity"                  # a key of the values of its compute()
     source = "Theorem 2"                # equation, figure or section
-    stated_by = "paper"                 # paper | reproduction | ours
+    stated_by = "paper"                 # paper | reproduction | ours | nobody
     statement = "The critical rate of 129 + 112 tokens at a budget of 512 is 13.871/s."
     kind = "exact"                      # exact | statistical | qualitative
     expected = 13.871
@@ -34,38 +34,16 @@ one is continued in ``claims_*.toml``, which have no ``[paper]``:
 
 import importlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from queueing_llm.errors import InvalidArgument, nearest
-
-KINDS = {
-    "exact": "equal up to the rounding of what is printed",
-    "statistical": "equal within a stated number of standard errors",
-    "qualitative": "a word, an order or a yes",
-}
-STATUSES = {
-    "reproduced": "obtained as expected",
-    "differs": "something else is obtained, for the reason given",
-    "not_reproduced": "not tried, for the reason given",
-    "not_expressible": "outside what the models here can say, for the reason given",
-}
-STATED_BY = {
-    "paper": "printed in the paper",
-    "reproduction": "reported by others who reproduced it",
-    "ours": "derived here, with the models of the paper",
-}
-
-
-class Entry(BaseModel):
-    """A table of the file, with the declared keys and no others."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+from queueing_llm.reproduce._claim import Claim, Entry
 
 
 class Heading(Entry):
@@ -95,88 +73,6 @@ class PaperFigure(Entry):
     """What ``compute()`` takes on one core; and what it takes with ``quick=True``."""
     quick_seconds: float
     data: tuple[DataFile, ...] = ()
-
-
-class Claim(Entry):
-    """``[[claims]]``: one statement, and how it is tried."""
-
-    id: str
-    source: str
-    """Equation, figure or section of the paper."""
-    stated_by: Literal["paper", "reproduction", "ours"]
-    statement: str
-    kind: Literal["exact", "statistical", "qualitative"]
-    status: Literal["reproduced", "differs", "not_reproduced", "not_expressible"]
-    figure: str = ""
-    """Module whose ``compute()`` tries it; empty if it is not tried."""
-    value: str = ""
-    """Key of what that computes."""
-    expected: Any = None
-    """A number, exact as written ("p/q" is one), a word, a truth value, or a list of them."""
-    obtained: Any = None
-    """What is obtained instead, where the status is "differs"."""
-    tolerance: Fraction = Fraction(0)
-    """Largest accepted difference: the rounding of what is printed."""
-    standard_errors: Fraction = Fraction(3)
-    """Of a statistical claim: how many are added to the tolerance."""
-    resolution: Fraction | None = None
-    """Of a statistical claim: the largest standard error that says anything about it."""
-    unit: str = ""
-    reason: str = ""
-    """Why the status is what it is; needed unless it is "reproduced"."""
-
-    @property
-    def is_tried(self) -> bool:
-        """Whether there is a computation for it."""
-        return self.status in ("reproduced", "differs")
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        differs, as_expected = self.status == "differs", self.status == "reproduced"
-        needs_resolution = self.is_tried and self.kind == "statistical"
-        resolution = self.resolution is not None and self.resolution > 0
-        for wrong, message in (
-            (self.is_tried and not (self.figure and self.value), "needs a figure and a value"),
-            (self.is_tried and self.expected is None, "needs what is expected"),
-            (not self.is_tried and self.figure, "is not tried, so it has no figure"),
-            (differs and self.obtained is None, "needs what is obtained"),
-            (not differs and self.obtained is not None, "obtains something else: it differs"),
-            (not as_expected and not self.reason, "needs a reason"),
-            (needs_resolution and not resolution, "needs a resolution above 0"),
-            (self.tolerance < 0, "has a tolerance that must not be negative"),
-            (self.standard_errors <= 0, "has standard errors that must be above 0"),
-            (self.kind == "qualitative" and self.tolerance, "is qualitative: no tolerance"),
-        ):
-            if wrong:
-                msg = f"claim {self.id!r} {message}"
-                raise ValueError(msg)
-        for entry in (*_entries(self.expected), *_entries(self.obtained)):
-            self._check(entry)
-        return self
-
-    def _check(self, entry: Any) -> None:
-        """Check that an expected value is of the kind of the claim."""
-        if self.kind == "qualitative":
-            if isinstance(entry, Fraction):
-                msg = f"claim {self.id!r} is qualitative: a word is accepted, got {entry}"
-                raise ValueError(msg)
-            return
-        try:
-            is_number = not isinstance(entry, bool) and Fraction(entry) is not None
-        except (TypeError, ValueError, ZeroDivisionError):
-            is_number = False
-        if not is_number:
-            msg = f"claim {self.id!r} is {self.kind}: a number is accepted, got {entry!r}"
-            raise ValueError(msg)
-
-
-def _entries(value: Any) -> Iterator[Any]:
-    """Yield the single values of lists of lists."""
-    if isinstance(value, list | tuple):
-        for entry in value:
-            yield from _entries(entry)
-    elif value is not None:
-        yield value
 
 
 class Paper(Entry):
@@ -213,8 +109,9 @@ class Paper(Entry):
 
     def figure(self, module: str) -> PaperFigure:
         """Return the entry of a figure, by its module or the end of that name."""
+        name = module.lower()
         for figure in self.figures:
-            if module in (figure.module, figure.module.partition("_")[2]):
+            if name in (figure.module, figure.module.partition("_")[2]):
                 return figure
         known = nearest(module, (figure.module for figure in self.figures))
         msg = f"figure {module!r} of {self.name} is not known: {known}."
@@ -234,12 +131,15 @@ def _document(file: Path) -> dict[str, Any]:
     document: dict[str, Any] = {"figures": [], "claims": []}
     for part in (file, *sorted(file.parent.glob(f"{file.stem}_*.toml"))):
         tables = tomllib.loads(part.read_text(encoding="utf-8"), parse_float=Fraction)
-        for name in ("figures", "claims"):
-            document[name] += tables.pop(name, [])
-        for name in tables.keys() & document.keys():
-            msg = f"[{name}] of {part.name} stands in {file.name}"
-            raise tomllib.TOMLDecodeError(msg)
-        document |= tables
+        for name, table in tables.items():
+            if name in ("figures", "claims") and isinstance(table, list):
+                document[name] += table
+            elif name == "paper" and name not in document:
+                document[name] = table
+            else:
+                accepted = "one [paper], [[figures]] and [[claims]] are accepted"
+                msg = f"[{name}] of {part.name}: {accepted}"
+                raise ValueError(msg)
     return document
 
 
@@ -280,11 +180,24 @@ def read_paper(file: Path) -> Paper:
     try:
         document = _document(file)
         return Paper(**document, name=file.parent.name, folder=file.parent)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        msg = f"claims {str(file)!r} cannot be read: {error}."
-        raise InvalidArgument(msg) from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        msg = f"claims {str(file)!r}: {where}: {first['msg']}."
+        where = ".".join(_place(first["loc"], document))
+        what = first["msg"].removeprefix("Value error, ")
+        msg = f"claims {str(file)!r}: {where}: {what}."
         raise InvalidArgument(msg) from None
+    except (OSError, ValueError) as error:  # No file, no TOML, or a number that is none.
+        msg = f"claims {str(file)!r} cannot be read: {error}."
+        raise InvalidArgument(msg) from None
+
+
+def _place(keys: Sequence[Any], document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that lead to an entry, by the names of claims and figures."""
+    value: Any = document
+    for key in keys:
+        try:
+            value = value[key]
+        except (KeyError, IndexError, TypeError):
+            value = None
+        named = isinstance(key, int) and isinstance(value, dict)
+        yield str(value.get("id", value.get("module", key)) if named else key)

@@ -1,6 +1,7 @@
 """Values as text: exact as far as they are exact, and no more digits than mean something."""
 
 import math
+import numbers
 from fractions import Fraction
 from typing import Any
 
@@ -40,11 +41,11 @@ def words(value: Any, *, unit: str = "", exact: bool = True) -> str:
         return "; ".join(words(entry, exact=exact) for entry in value)
     if isinstance(value, Estimate):
         return _estimate(value)
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, numbers.Integral):
+        return f"{int(value):,}" if abs(int(value)) >= 10_000 else str(value)
     if isinstance(value, Fraction):
         return _fraction(value, exact=exact)
-    return value if isinstance(value, str) else f"{float(value):.6g}"
+    return f"{float(value):.6g}" if isinstance(value, numbers.Real) else str(value)
 
 
 def _fraction(value: Fraction, *, exact: bool) -> str:

@@ -73,6 +73,28 @@ def test_pictures_and_tables_are_written(toy, tmp_path):
     assert rows == [["time_s", "tokens"], ["0", "0"], ["1", "2.5"]]
 
 
+def test_a_picture_that_breaks_off_leaves_the_verdicts(toy, tmp_path):
+    pytest.importorskip("matplotlib")
+    file = toy / "fig_toy.py"
+    file.write_text(file.read_text().replace('"A line", height=2', '"A line", high=2'))
+    paper = read_paper(toy / "claims.toml")
+    found = attempt(paper, paper.figure("toy"), out=tmp_path / "out")
+    assert verdicts(found)["exact"] is Verdict.REPRODUCED
+    assert "its files cannot be written: TypeError" in found.reason
+
+
+def test_a_process_that_is_killed_fails_its_claims(toy):
+    file = toy / "table_broken.py"
+    dead = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    file.write_text(file.read_text().replace('raise ZeroDivisionError("nothing")', dead))
+    paper = read_paper(toy / "claims.toml")
+    found = list(attempt_all([(paper, figure) for figure in paper.figures], jobs=2))
+    assert {attempt.figure.module for attempt in found} == {f.module for f in paper.figures}
+    (killed,) = [a for a in found if a.figure.module == "table_broken"]
+    assert verdicts(killed) == {"broken": Verdict.FAILED}
+    assert "a process was killed" in killed.reason
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_several_figures_side_by_side_come_to_the_same(toy, jobs):
     paper = read_paper(toy / "claims.toml")
@@ -101,7 +123,7 @@ def test_the_page_shows_every_claim_and_lets_no_text_become_markup(toy):
     attempts = list(attempt_all([(paper, figure) for figure in paper.figures]))
     text = page([paper], attempts, command="queueing-llm reproduce toy2026")
     for claim in paper.claims:
-        assert f'<tr id="{claim.id}">' in text
+        assert f'<tr id="toy2026.{claim.id}">' in text
     assert "On &lt;toys&gt;" in text
     assert "The paper rounds up &lt;always&gt;." in text
     assert "<toys>" not in text

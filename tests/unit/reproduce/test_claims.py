@@ -21,7 +21,7 @@ def test_claims_know_their_figure(toy):
     assert [c.id for c in paper.claims_of(paper.figure("toy"))] == [
         "exact", "other", "noisy", "estimated", "word",
     ]  # fmt: skip
-    assert paper.figure("fig_toy") is paper.figure("toy")
+    assert paper.figure("fig_toy") is paper.figure("toy") is paper.figure("FIG_TOY")
     with pytest.raises(InvalidArgument, match="did you mean 'fig_toy'"):
         paper.figure("fig_toi")
 
@@ -30,7 +30,7 @@ def test_claims_know_their_figure(toy):
     ("old", "new", "message"),
     [
         ('kind = "exact"', 'kind = "certain"', "'exact', 'statistical' or 'qualitative'"),
-        ('stated_by = "paper"', 'stated_by = "rumour"', "'paper', 'reproduction' or 'ours'"),
+        ('stated_by = "paper"', 'stated_by = "rumour"', "'paper', 'reproduction', 'ours' or 'nobody'"),
         ('id = "other"', 'id = "exact"', "'exact' stands there twice"),
         ('figure = "fig_toy"', 'figure = "fig_tyo"', "did you mean 'fig_toy'"),
         ('value = "third"\n', "", "needs a figure and a value"),
@@ -54,6 +54,20 @@ def test_claims_know_their_figure(toy):
         ("obtained = 2.5", "obtained = [1, [true]]", "is exact"),
         ('["UNSTABLE", "STABLE"]', "[1.5]", "a word is accepted, got 3/2"),
         ("seconds = 2", "seconds =", "cannot be read"),
+        ("expected = 3", "expected = nan", "cannot be read"),
+        ("expected = 3", "expected = []", "expects an empty list"),
+        ("obtained = 2.5", "obtained = 3.04", "differs, but by less than its tolerance"),
+        ("expected = 2\n", "expected = 2\ntolerance = 2\n", "would hold if 0 were obtained"),
+        ("resolution = 0.2", "resolution = 0.4", "would hold if 0 were obtained"),
+        (
+            "expected = 3",
+            "expected = 3\nresolution = 1",
+            "has a resolution, but is not statistical",
+        ),
+        ("[paper]", 'name = "x"\n[paper]', "[name] of claims.toml"),
+        ("[[claims]]", "[claims]", "cannot be read"),
+        ("expected = 3\n", "expects = 3\n", "claims.other.expects"),
+        ("quick_seconds = 1\n", 'quick_seconds = "x"\n', "figures.fig_toy.quick_seconds"),
     ],
 )
 def test_an_incomplete_claim_is_refused(toy, old, new, message):

@@ -31,7 +31,7 @@ def test_without_a_paper_it_lists_them(out, capsys):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("name", ["toy2026", "TOY2026", "0000.00001", "0000.00001v2"])
+@pytest.mark.parametrize("name", ["toy2026", "TOY2026", "0000.00001", "arXiv:0000.00001v2"])
 def test_a_paper_is_known_by_folder_and_number(out, capsys, name):
     assert run(name, "--figure", "toy", "--out", out, "--jobs", 1) == 1
     assert (out / "toy2026" / "fig_toy.svg").exists()
@@ -43,8 +43,24 @@ def test_a_claim_that_fails_is_exit_status_one_and_stands_on_the_page(out, capsy
     assert "3 reproduced, 1 differs, as stated, 1 failed, 1 too noisy, 2 not tried" in printed
     assert "table_broken: its computation broke off: ZeroDivisionError: nothing" in printed
     text = (out / "index.html").read_text()
-    assert "queueing-llm reproduce --all --quick" in text
+    assert "queueing-llm reproduce --all --quick</pre>" in text
     assert 'src="toy2026/fig_toy.png"' in text
+
+
+def test_a_picture_that_is_not_drawn_is_exit_status_one(toy, out, capsys):
+    file = toy / "claims.toml"
+    file.write_text(file.read_text().replace("resolution = 0.01", "resolution = 0.1"))
+    figure = toy / "fig_toy.py"
+    figure.write_text(figure.read_text().replace('"A line", height=2', '"A line", high=2'))
+    assert run("toy2026", "--figure", "fig_toy", "--out", out, "--jobs", 1) == 1
+    assert "fig_toy: its files cannot be written: TypeError" in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_said_before_the_work(out, capsys):
+    (out / "index.html").mkdir(parents=True)
+    assert run("toy2026", "--out", out, "--jobs", 1) == 2
+    assert "index.html' cannot be written" in capsys.readouterr().err
+    assert not list((out / "toy2026").iterdir())
 
 
 def test_json_has_every_claim(out, capsys):
@@ -63,7 +79,7 @@ def test_json_has_every_claim(out, capsys):
 
 def test_what_holds_is_exit_status_zero(toy, out, capsys):
     file = toy / "claims.toml"
-    file.write_text(file.read_text().replace("resolution = 0.01", "resolution = 1"))
+    file.write_text(file.read_text().replace("resolution = 0.01", "resolution = 0.1"))
     assert run("toy2026", "--figure", "fig_toy", "--out", out, "--jobs", 1) == 0
 
 
@@ -77,6 +93,9 @@ def test_what_holds_is_exit_status_zero(toy, out, capsys):
         (["toy2026", "--data", "/nowhere"], "is not a folder"),
         (["toy2026", "--out", "/dev/null/x"], "cannot be made"),
         (["toy2026", "--all"], "either"),
+        (["0"], "paper '0' is not known"),
+        (["0000.0000"], "is not known"),
+        (["0000.00001v1"], "is tried as arXiv:0000.00001v2"),
     ],
 )
 def test_bad_input_is_one_sentence(out, capsys, arguments, message):
