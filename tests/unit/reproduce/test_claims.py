@@ -30,7 +30,7 @@ def test_claims_know_their_figure(toy):
     ("old", "new", "message"),
     [
         ('kind = "exact"', 'kind = "certain"', "'exact', 'statistical' or 'qualitative'"),
-        ('stated_by = "paper"', 'stated_by = "rumour"', "'paper', 'reproduction', 'ours' or 'nobody'"),
+        ('stated_by = "paper"', 'stated_by = "rumour"', "'reproduction', 'ours' or 'nobody'"),
         ('id = "other"', 'id = "exact"', "'exact' stands there twice"),
         ('figure = "fig_toy"', 'figure = "fig_tyo"', "did you mean 'fig_toy'"),
         ('value = "third"\n', "", "needs a figure and a value"),
