@@ -18,6 +18,7 @@ import numpy as np
 
 import queueing_llm as ql
 from paper_repro.lu_kumar1991.as_engines import as_engines
+from paper_repro.lu_kumar1991.two_paths import draw_two_paths, two_paths
 from queueing_llm.certificates import certify_growth, certify_network_stability
 from queueing_llm.networks import (
     cycle_attraction,
@@ -46,6 +47,7 @@ ROUND = 3.5
 """Longer than a round in which the queue grows by a fifth, over the jobs at its start [s]."""
 ROUTES = ("ABBA", "ABABA", "AABBA", "BABBA", "ABAAB")
 SEED = 1991
+LABELS = {"buffer_1_jobs": "buffer 1", "buffer_4_jobs": "buffer 4"}
 
 
 def line(rate: F, *, means: tuple[F, ...] = MEANS, route: str = "ABBA") -> ql.MulticlassNetwork:
@@ -107,8 +109,13 @@ def compute(*, quick: bool = False) -> Computed:
                 "factor": [points[rate].value for rate in sorted(points)],
                 "standard_error": [points[rate].standard_error for rate in sorted(points)],
             },
-            "fluid_path": fluid_path(),
-            "simulated_path": simulated_path(),
+            **two_paths(
+                line(RATE),
+                priority=LAST_AND_SECOND,
+                start=START,
+                shown={"buffer_1_jobs": 0, "buffer_4_jobs": 3},
+                seed=SEED,
+            ),
         },
     )
 
@@ -182,53 +189,14 @@ def factor_curve() -> dict[str, list[float]]:
     }
 
 
-def fluid_path() -> dict[str, list[float]]:
-    """Return the fluid of buffers 1 and 4 over three rounds."""
-    path = priority_fluid(
-        line(RATE), priority=LAST_AND_SECOND, start=[START, 0, 0, 0], max_phases=12
-    )
-    states = [path.start, *path.states]
-    return {
-        "time_s": [float(t) for t in (F(0), *path.times)],
-        "buffer_1_jobs": [float(state[0]) for state in states],
-        "buffer_4_jobs": [float(state[3]) for state in states],
-    }
-
-
-def simulated_path() -> dict[str, list[float]]:
-    """Return one simulated network over as long."""
-    run = ql.simulate_network(
-        as_engines(line(RATE), priority=LAST_AND_SECOND),
-        horizon=fluid_path()["time_s"][-1],
-        samples=400,
-        seed=SEED,
-        start={"1": START},
-    )
-    return {
-        "time_s": run.times.tolist(),
-        "buffer_1_jobs": run.present[0, :, 0].tolist(),
-        "buffer_4_jobs": run.present[0, :, 3].tolist(),
-    }
-
-
 def plot(computed: Computed) -> "Figure":
     """Draw the path beside the factor."""
     figure, left, right = two_panels(
         "Both stations are loaded to 0.63, and yet the queue returns 27/23 times as long",
         height=3.9,
     )
-    fluid, path = computed.tables["fluid_path"], computed.tables["simulated_path"]
-    for buffer, colour in ((1, COLOURS[2]), (4, COLOURS[0])):
-        key = f"buffer_{buffer}_jobs"
-        for table, style in (
-            (path, {"linewidth": 3, "alpha": 0.35}),
-            (fluid, {"label": f"buffer {buffer}"}),
-        ):
-            hours = [seconds / 3600 for seconds in table["time_s"]]
-            left.plot(hours, table[key], color=colour, **style)
-    left.set(xlabel="time [hours]", ylabel="jobs waiting or in service")
-    left.legend(title="thin: fluid, wide: simulated", loc="upper left", fontsize=8)
-    left.set_ylim(0, 1.35 * max(map(max, (path["buffer_4_jobs"], path["buffer_1_jobs"]))))
+    draw_two_paths(left, computed.tables, LABELS)
+    left.set_ylabel("jobs waiting or in service")
     curve, points = computed.tables["factor"], computed.tables["simulated_factor"]
     right.plot(curve["arrival_rate_per_s"], curve["factor"], color=COLOURS[2], label="fluid")
     right.errorbar(

@@ -17,6 +17,7 @@ import numpy as np
 
 import queueing_llm as ql
 from paper_repro.lu_kumar1991.as_engines import as_engines
+from paper_repro.lu_kumar1991.two_paths import draw_two_paths, two_paths
 from queueing_llm.certificates import certify_growth
 from queueing_llm.networks import (
     LyapunovPieces,
@@ -45,6 +46,10 @@ LEAVING_FIRST = ORDERS["leaving calls first"]
 START = 4000
 HORIZON = 20 * START
 SEED = 1992
+LABELS = {
+    "enter_at_a_calls": "waiting to enter at A",
+    "enter_at_b_calls": "waiting to enter at B",
+}
 
 
 def pair(
@@ -87,7 +92,13 @@ def compute(*, quick: bool = False) -> Computed:
     values["simulated_half_factor_at_lower_rate"] = simulated_factor(
         LOWER, replications=replications
     )
-    paths = {"fluid_path": fluid_path(), "simulated_path": simulated_path()}
+    paths = two_paths(
+        pair(RATE),
+        priority=LEAVING_FIRST,
+        start=START,
+        shown={"enter_at_a_calls": 0, "enter_at_b_calls": 2},
+        seed=SEED,
+    )
     return Computed(values, paths | {"total_calls": totals})
 
 
@@ -157,55 +168,15 @@ def totals_by_order(replications: int) -> tuple[dict[str, list[float]], dict[str
     return columns, drained
 
 
-def fluid_path() -> dict[str, list[float]]:
-    """Return the fluid that waits to enter at each station, over three rounds."""
-    path = priority_fluid(
-        pair(RATE), priority=LEAVING_FIRST, start=[START, 0, 0, 0], max_phases=12
-    )
-    states = [path.start, *path.states]
-    return {
-        "time_s": [float(t) for t in (F(0), *path.times)],
-        "enter_at_a_calls": [float(state[0]) for state in states],
-        "enter_at_b_calls": [float(state[2]) for state in states],
-    }
-
-
-def simulated_path() -> dict[str, list[float]]:
-    """Return one simulated network over as long."""
-    run = ql.simulate_network(
-        as_engines(pair(RATE), priority=LEAVING_FIRST),
-        horizon=fluid_path()["time_s"][-1],
-        samples=400,
-        seed=SEED,
-        start={"1": START},
-    )
-    return {
-        "time_s": run.times.tolist(),
-        "enter_at_a_calls": run.present[0, :, 0].tolist(),
-        "enter_at_b_calls": run.present[0, :, 2].tolist(),
-    }
-
-
 def plot(computed: Computed) -> "Figure":
     """Draw the two queues beside the totals."""
     figure, left, right = two_panels(
         "Serving first what leaves makes the queues grow; first come, first served drains them",
         height=3.9,
     )
-    fluid, path = computed.tables["fluid_path"], computed.tables["simulated_path"]
-    for station, colour in (("a", COLOURS[2]), ("b", COLOURS[0])):
-        key = f"enter_at_{station}_calls"
-        label = f"waiting to enter at {station.upper()}"
-        for table, style in (
-            (path, {"linewidth": 3, "alpha": 0.35}),
-            (fluid, {"label": label}),
-        ):
-            hours = [seconds / 3600 for seconds in table["time_s"]]
-            left.plot(hours, table[key], color=colour, **style)
-    left.set(xlabel="time [hours]", ylabel="calls")
+    draw_two_paths(left, computed.tables, LABELS)
+    left.set_ylabel("calls")
     left.set_title("leaving calls first, load 0.63", fontsize=10)
-    left.legend(title="thin: fluid, wide: simulated", loc="upper left", fontsize=8)
-    left.set_ylim(0, 1.4 * max(map(max, (path["enter_at_a_calls"], path["enter_at_b_calls"]))))
     totals = computed.tables["total_calls"]
     hours = [seconds / 3600 for seconds in totals["time_s"]]
     for name, colour in zip(ORDERS, (COLOURS[0], COLOURS[3], COLOURS[2]), strict=True):
