@@ -100,7 +100,8 @@ class RequestCost:
     r"""What a request takes of an engine at the least, by what it is for.
 
     The parts are what it uses, at the prices that prove the capacity: prices at which no
-    batch is worth more than its time. A limit that does not bind has no price.
+    batch is worth more than its time. A limit that does not bind has no price. At a corner of
+    the region several prices prove the same capacity, and the parts are by one of them.
 
     Parameters
     ----------
