@@ -18,7 +18,7 @@ from queueing_llm.reproduce import Attempt, Judgement, Verdict, attempt, page, p
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-SECONDS = 12
+SECONDS = 15
 PAPERS = {paper.name: paper for paper in papers()}
 FIGURES = [(paper.name, figure.module) for paper in PAPERS.values() for figure in paper.figures]
 PAGES = contents.pages()
