@@ -98,12 +98,14 @@ def reproduce(
     attempts = _attempted(figures, quick=quick, data=data, out=out, jobs=count)
     names = ["--all"] if everything else [p.name for p in chosen]
     command = _command(names, figure, quick=quick, data=data)
-    index.write_text(page(chosen, attempts, command=command), encoding="utf-8")
+    whole = not figure
+    text = page(chosen, attempts, command=command, whole=whole)
+    index.write_text(text, encoding="utf-8")
     if as_json:
-        records = [paper_record(p, attempts, whole=not figure) for p in chosen]
+        records = [paper_record(p, attempts, whole=whole) for p in chosen]
         print_json({"papers": records, "index": str(index)})
     else:
-        print_attempts(chosen, attempts, whole=not figure)
+        print_attempts(chosen, attempts, whole=whole)
         answers().print(Text(f"page: {index}"), soft_wrap=True)
     failed = any(j.verdict.is_a_failure for a in attempts for j in a.judgements)
     unwritten = any(a.reason for a in attempts if a.computed is not None)

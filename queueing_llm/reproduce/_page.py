@@ -88,7 +88,13 @@ ROW = Template("""\
 <td><span class="badge $badge">$verdict</span></td></tr>""")
 
 
-def page(papers: Sequence[Paper], attempts: Sequence[Attempt], *, command: str = "") -> str:
+def page(
+    papers: Sequence[Paper],
+    attempts: Sequence[Attempt],
+    *,
+    command: str = "",
+    whole: bool = True,
+) -> str:
     """Return everything that was tried as an HTML page, complete but for its pictures.
 
     Parameters
@@ -99,6 +105,8 @@ def page(papers: Sequence[Paper], attempts: Sequence[Attempt], *, command: str =
         What became of their figures; figures without an attempt are left out.
     command : str
         The command that made the page.
+    whole : bool, default True
+        Whether claims for which there is no computation are shown, too.
 
     Returns
     -------
@@ -106,9 +114,15 @@ def page(papers: Sequence[Paper], attempts: Sequence[Attempt], *, command: str =
         One HTML document without scripts, which shows pictures that lie beside it.
     """
     sections = [
-        _paper(paper, [a for a in attempts if a.paper.name == paper.name]) for paper in papers
+        _paper(
+            paper,
+            [a for a in attempts if a.paper.name == paper.name],
+            untried([paper]) if whole else (),
+        )
+        for paper in papers
     ]
-    everything = [j for a in attempts for j in a.judgements] + list(untried(papers))
+    everything = [j for a in attempts for j in a.judgements]
+    everything += untried(papers) if whole else ()
     links = " · ".join(f'<a href="#{p.name}">{escape(p.name)}</a>' for p in papers)
     return PAGE.substitute(
         style=STYLE,
@@ -121,8 +135,7 @@ def page(papers: Sequence[Paper], attempts: Sequence[Attempt], *, command: str =
     )
 
 
-def _paper(paper: Paper, attempts: Sequence[Attempt]) -> str:
-    left = untried([paper])
+def _paper(paper: Paper, attempts: Sequence[Attempt], left: Sequence[Judgement]) -> str:
     order = {figure.module: place for place, figure in enumerate(paper.figures)}
     shown = sorted(attempts, key=lambda attempt: order[attempt.figure.module])
     return PAPER.substitute(

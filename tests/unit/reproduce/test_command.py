@@ -83,6 +83,15 @@ def test_what_holds_is_exit_status_zero(toy, out, capsys):
     assert run("toy2026", "--figure", "fig_toy", "--out", out, "--jobs", 1) == 0
 
 
+def test_the_page_of_a_figure_shows_the_claims_of_the_figure(out):
+    run("toy2026", "--figure", "fig_toy", "--out", out, "--jobs", 1)
+    text = (out / "index.html").read_text()
+    assert "5 claims: " in text
+    assert "axis reaches 100" not in text
+    run("toy2026", "--out", out, "--jobs", 1)
+    assert "axis reaches 100" in (out / "index.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
